@@ -1,0 +1,20 @@
+"""What a user can say about data."""
+import dataclasses
+from typing import Tuple
+
+
+@dataclasses.dataclass
+class DataConfig:
+    """Which frames a run sees and how they are prepared."""
+    dataset: str = "synthetic"               # a row of tfdepth.data.datasets.DATASETS
+    root: str = ""                           # folder or video file; synthetic: "" = the cache
+    camera: str = ""                         # KITTI: image_0 ... image_3; "" = the first present
+    intrinsics: str = ""                     # folder: the intrinsics file; "" = in the folder
+    size: Tuple[int, int] = (128, 416)       # (height, width) that networks see
+    offsets: Tuple[int, ...] = (-1, 1)       # sources, frames from the target, ascending
+    train_drives: Tuple[str, ...] = ()       # names; () = all but validation and test
+    validation_drives: Tuple[str, ...] = ()  # names; () = no validation
+    test_drives: Tuple[str, ...] = ()        # names; scored after training
+    min_translation: float = 0.05            # metres a frame; less (by known poses) is static
+    min_image_change: float = 0.01           # mean |difference| in [0, 1]; without poses
+    scale_crop: float = 1.0                  # zoom by U[1, this] an axis, crop back; 1 = off

@@ -1,0 +1,38 @@
+"""The tensors that travel between layers: a batch, and what systems predict from it.
+
+Shape letters: B batch, S sources, H rows, W columns, N poses. Images are float32 RGB in [0, 1].
+"""
+from typing import NamedTuple, Optional, Tuple
+
+import tensorflow as tf
+
+
+class Batch(NamedTuple):
+    """Samples as every system sees them."""
+    target: tf.Tensor                 # [B, H, W, 3]     what losses compare with
+    sources: tf.Tensor                # [B, S, H, W, 3]  neighbours of the target, in time order
+    target_input: tf.Tensor           # [B, H, W, 3]     colour-augmented: what networks see
+    source_inputs: tf.Tensor          # [B, S, H, W, 3]
+    intrinsics: tf.Tensor             # [B, 3, 3]        pixels of H x W
+    target_depth: Optional[tf.Tensor] = None        # [B, H, W, 1]  metres; 0 = not measured
+    source_from_target: Optional[tf.Tensor] = None  # [B, S, 4, 4]  known motion, metres
+
+
+class DepthPrediction(NamedTuple):
+    """What every system predicts of one image."""
+    depth: tf.Tensor                      # [B, H, W, 1]  metres up to the system's scale
+    disparities: Tuple[tf.Tensor, ...]    # level k: [B, H/2^k, W/2^k, 1], > 0, level 0 finest
+
+
+class SfmPrediction(NamedTuple):
+    """Depth of the target and its motion to every source."""
+    scene: DepthPrediction
+    source_from_target: tf.Tensor         # [B, S, 4, 4]  unit of `scene.depth`
+
+
+class ExplainedPrediction(NamedTuple):
+    """SfmPrediction of a system that also judges which pixels view synthesis can explain."""
+    scene: DepthPrediction
+    source_from_target: tf.Tensor         # [B, S, 4, 4]
+    mask_logits: Tuple[tf.Tensor, ...]    # level k: [B, H/2^k, W/2^k, S, 2]; last axis
+    #                                       (not explainable, explainable). Empty without masks.
