@@ -1,0 +1,134 @@
+"""SfMLearner: unsupervised learning of depth and ego-motion from video (Zhou et al., CVPR 2017).
+
+One network predicts the target's disparity, another the motion to all sources and, per source, a
+mask of what that motion can explain. Both learn from view synthesis alone, at four scales.
+
+Shape letters: B batch, S sources, H rows, W columns.
+"""
+import dataclasses
+
+import tensorflow as tf
+
+from tfdepth.checks import check_choice
+from tfdepth.geometry import camera, transforms
+from tfdepth.geometry.synthesis import synthesize_target
+from tfdepth.losses.explainability import explainability_error
+from tfdepth.losses.photometric import l1_error, masked_mean
+from tfdepth.losses.smoothness import second_order_smoothness
+from tfdepth.networks.dispnet import DispNet
+from tfdepth.networks.pose_explainability import PoseExplainabilityNet
+from tfdepth.structures import DepthPrediction, ExplainedPrediction
+from tfdepth.systems.base import System
+
+
+@dataclasses.dataclass
+class SfMLearnerWeights:
+    """Weights of the loss terms; each term is a sum over the four scales."""
+    photometric: float = 1.0
+    smoothness: float = 0.5        # at scale s divided by 2^s
+    explainability: float = 0.0    # 0: no masks and no mask branch; the paper's value is 0.2
+
+
+@dataclasses.dataclass
+class SfMLearnerConfig:
+    """The released version of the system; configs/sfmlearner.py has the paper's."""
+    loss_weights: SfMLearnerWeights = dataclasses.field(default_factory=SfMLearnerWeights)
+    min_disparity: float = 0.01        # depth < 1 / this; the paper prints 0.1, all code has 0.01
+    normalization: str = "none"        # "none" or "batch" (the paper): in all but output layers
+    border: str = "zeros"              # beyond the source's picture: "zeros" or "border"
+    mask_outside: bool = False         # True: pixels seen outside a source do not count
+    pyramid_intrinsics: str = "scaled"  # "scaled": K / 2^s as published; "exact": pixel centres
+
+
+class SfMLearner(System):
+    """See the module's docstring."""
+
+    def __init__(self, config, num_sources):
+        super().__init__(config, num_sources)
+        check_choice("config.system.pyramid_intrinsics", config.pyramid_intrinsics,
+                     ("scaled", "exact"))
+        masks = config.loss_weights.explainability > 0
+        self.depth_net = DispNet(config.min_disparity, config.normalization)
+        self.pose_net = PoseExplainabilityNet(num_sources, masks, config.normalization)
+        self.size_multiple = (self.pose_net if masks else self.depth_net).size_multiple
+
+    def forward(self, batch, training):
+        poses, mask_logits = self.pose_net(
+            _centred(batch.target_input), _centred(batch.source_inputs), training=training)
+        return ExplainedPrediction(self._depth(batch.target_input, training),
+                                   transforms.from_translation_euler(poses), mask_logits)
+
+    def predict_depth(self, image):
+        return self._depth(image, training=False)
+
+    def predict_motion(self, target, sources):
+        poses, _ = self.pose_net(_centred(target), _centred(sources), training=False)
+        return transforms.from_translation_euler(poses)
+
+    def _depth(self, image, training):
+        disparities = self.depth_net(_centred(image), training=training)
+        return DepthPrediction(1.0 / disparities[0], disparities)
+
+    def loss_terms(self, batch, prediction):
+        photometric, smoothness, explainability = [], [], [tf.zeros([])]
+        for level, disparity in enumerate(prediction.scene.disparities):
+            target, sources, views = self._views(batch, prediction, level)
+            error = l1_error(views.images, target[:, tf.newaxis])          # [B, S, h, w, 3]
+            if prediction.mask_logits:
+                logits = prediction.mask_logits[level]                     # [B, h, w, S, 2]
+                error *= _explainable(logits)
+                explainability.append(_mean_over_images(
+                    tf.reduce_mean(explainability_error(logits), axis=[1, 2])))
+            valid = views.valid if self.config.mask_outside else tf.ones_like(views.valid)
+            photometric.append(_mean_over_images(masked_mean(error, valid)))
+            smoothness.append(tf.reduce_mean(second_order_smoothness(disparity)) / 2.0**level)
+        return {"photometric": tf.add_n(photometric), "smoothness": tf.add_n(smoothness),
+                "explainability": tf.add_n(explainability)}
+
+    def pictures(self, batch, prediction):
+        _, _, views = self._views(batch, prediction, level=0)
+        pictures = {}
+        for source in range(self.num_sources):
+            pictures[f"warped source {source + 1}"] = (views.images[:, source] + 1.0) / 2.0
+        if prediction.mask_logits:
+            masks = _explainable(prediction.mask_logits[0])                # [B, S, H, W, 1]
+            for source in range(self.num_sources):
+                pictures[f"explainable in source {source + 1}"] = masks[:, source]
+        return pictures
+
+    def _views(self, batch, prediction, level):
+        """Target, sources and synthesised views of a pyramid level, images in [-1, 1]."""
+        factor = 2**level
+        target = _shrink(_centred(batch.target), factor)
+        shape = tf.shape(batch.sources)
+        sources = tf.reshape(_centred(batch.sources), tf.concat([[-1], shape[2:]], axis=0))
+        sources = _shrink(sources, factor)
+        sources = tf.reshape(sources, tf.concat([shape[:2], tf.shape(sources)[1:]], axis=0))
+        sources = tf.ensure_shape(sources, [None, self.num_sources, *target.shape[1:]])
+        intrinsics = camera.resize_intrinsics(
+            batch.intrinsics, (1.0 / factor, 1.0 / factor),
+            keep_pixel_centres=self.config.pyramid_intrinsics == "exact")
+        views = synthesize_target(sources, 1.0 / prediction.scene.disparities[level], intrinsics,
+                                  prediction.source_from_target, self.config.border)
+        return target, sources, views
+
+
+def _centred(image):
+    """[0, 1] -> [-1, 1], the range of networks and losses; 0, the value outside, is mid-grey."""
+    return 2.0 * image - 1.0
+
+
+def _shrink(image, factor):
+    """Area average by a whole factor: [B, H, W, C] -> [B, H / factor, W / factor, C]."""
+    return tf.nn.avg_pool2d(image, factor, factor, "VALID") if factor > 1 else image
+
+
+def _explainable(logits):
+    """Mask logits [B, h, w, S, 2] -> probability of "explainable" [B, S, h, w, 1]."""
+    probability = tf.sigmoid(logits[..., 1] - logits[..., 0])
+    return tf.transpose(probability, [0, 3, 1, 2])[..., tf.newaxis]
+
+
+def _mean_over_images(values):
+    """Sum over sources, mean over the batch: [B, S] -> scalar."""
+    return tf.reduce_mean(tf.reduce_sum(values, axis=1))

@@ -1,0 +1,34 @@
+"""Puts named arrays into named variables, or says exactly what does not fit."""
+from typing import Mapping
+
+import numpy as np
+
+from tfdepth.checks import UserError
+
+LISTED = 20  # names a message shows of each kind
+
+
+def assign_weights(variables: Mapping[str, object], arrays: Mapping[str, np.ndarray], source: str):
+    """Assigns every array to the variable of its name.
+
+    Args:
+      variables: {published name: tf.Variable}, all of a network.
+      arrays: {published name: array}, all of a checkpoint.
+      source: the checkpoint's path, for messages.
+
+    Raises:
+      UserError: if a name is missing or extra, or a shape differs; lists them. Then no variable
+        was changed.
+    """
+    problems = [f"missing: {name}" for name in sorted(set(variables) - set(arrays))]
+    problems += [f"extra: {name}" for name in sorted(set(arrays) - set(variables))]
+    problems += [
+        f"misshapen: {name} is {list(arrays[name].shape)}, expected {list(variables[name].shape)}"
+        for name in sorted(set(variables) & set(arrays))
+        if tuple(arrays[name].shape) != tuple(variables[name].shape)]
+    if problems:
+        shown = "; ".join(problems[:LISTED])
+        rest = f"; and {len(problems) - LISTED} more" if len(problems) > LISTED else ""
+        raise UserError(f"{source}: {len(problems)} of its weights do not fit: {shown}{rest}.")
+    for name, variable in variables.items():
+        variable.assign(arrays[name])
