@@ -40,7 +40,7 @@ class Convolution(tf.keras.layers.Layer):
 
 def legacy_nearest(image, like):
     """Nearest resize of TensorFlow 1 to the size of `like`: source index floor(i * in / out)."""
-    return tf.compat.v1.image.resize_nearest_neighbor(image, tf.shape(like)[1:3])
+    return tf.raw_ops.ResizeNearestNeighbor(images=image, size=tf.shape(like)[1:3])
 
 
 def legacy_bilinear(image, like):
@@ -49,4 +49,4 @@ def legacy_bilinear(image, like):
     It has no half-pixel centres, so the picture shifts by half a pixel of the larger image;
     networks that were trained with it need it.
     """
-    return tf.compat.v1.image.resize_bilinear(image, tf.shape(like)[1:3])
+    return tf.raw_ops.ResizeBilinear(images=image, size=tf.shape(like)[1:3])

@@ -1,0 +1,66 @@
+"""SfMLearner (Zhou et al., CVPR 2017).
+
+Variants, as in `--config configs/sfmlearner.py:release`:
+  (none)        the built-in synthetic drive, minutes on two cores
+  quick         the same settings for short runs on data of your own
+  release       the released implementation on KITTI, 3 frames, for depth
+  paper         as in the paper: batch normalisation, masks (0.2), border padding, no augmentation
+  release_pose  release with 5 frames, for odometry
+  paper_pose    paper with 5 frames, for odometry
+"""
+from tfdepth.checks import check_choice
+from tfdepth.data.config import DataConfig
+from tfdepth.runs.config import ExperimentConfig, OptimizerConfig, TrainConfig
+from tfdepth.systems.sfmlearner import SfMLearnerConfig, SfMLearnerWeights
+
+FIVE_FRAMES = (-2, -1, 1, 2)
+
+
+def get_config(variant="synthetic"):
+    check_choice("the variant of configs/sfmlearner.py", variant, VARIANTS)
+    return VARIANTS[variant]()
+
+
+def quick():
+    """Small images, batch normalisation and masks: learns in minutes."""
+    return ExperimentConfig(
+        system=SfMLearnerConfig(
+            loss_weights=SfMLearnerWeights(smoothness=0.1, explainability=0.2),
+            normalization="batch", mask_outside=True, pyramid_intrinsics="exact"),
+        data=DataConfig(dataset="folder", size=(64, 192)),
+        optimizer=OptimizerConfig(learning_rate=5e-4),
+        train=TrainConfig(epochs=9.0, keep_checkpoints=1))
+
+
+def synthetic():
+    config = quick()
+    config.data.dataset = "synthetic"
+    config.data.validation_drives = ("14", "15")
+    config.data.test_drives = ("16", "17", "18")
+    config.train.best_metric = "validation/abs_rel"
+    return config
+
+
+def release(offsets=(-1, 1)):
+    return ExperimentConfig(
+        system=SfMLearnerConfig(),
+        data=DataConfig(dataset="kitti_odometry", offsets=offsets, scale_crop=1.15),
+        train=TrainConfig(steps=200_000, save_every=5_000))
+
+
+def paper(offsets=(-1, 1)):
+    return ExperimentConfig(
+        system=SfMLearnerConfig(loss_weights=SfMLearnerWeights(explainability=0.2),
+                                normalization="batch", border="border"),
+        data=DataConfig(dataset="kitti_odometry", offsets=offsets),
+        train=TrainConfig(steps=200_000, save_every=5_000))
+
+
+VARIANTS = {
+    "synthetic": synthetic,
+    "quick": quick,
+    "release": release,
+    "paper": paper,
+    "release_pose": lambda: release(FIVE_FRAMES),
+    "paper_pose": lambda: paper(FIVE_FRAMES),
+}

@@ -1,0 +1,221 @@
+"""Depth metrics and protocols: published numbers, a slow definition, hand-worked maps."""
+import dataclasses
+import json
+import math
+
+import numpy as np
+import pytest
+from helpers import PARITY, needs_shared, parity
+
+from tfdepth.checks import UserError
+from tfdepth.evaluation import depth_metrics as dm
+from tfdepth.evaluation.baselines import PerPixelMeanDepth
+
+
+@pytest.fixture(scope="module")
+def lidar():
+    arrays = parity("evaluation", "depth_gt.npz")
+    truths = {}
+    for frame in ("000000", "000001"):
+        truth = np.zeros(arrays[f"f{frame}_shape"], np.float32)
+        truth[arrays[f"f{frame}_rows"], arrays[f"f{frame}_cols"]] = arrays[f"f{frame}_x"]
+        truths[frame] = truth
+    return arrays, truths
+
+
+def synthetic_prediction(kind, height, width):
+    """The formulas of the fixtures' README."""
+    v = (np.arange(height)[:, np.newaxis] + 0.5) / height
+    u = (np.arange(width)[np.newaxis] + 0.5) / width
+    wave = 1 + 0.1 * np.sin(2 * np.pi * u)
+    return {"row": (3 + 40 * (1 - v)**1.5) * wave,
+            "plane": 2.2 / np.maximum(v - 0.42, 0.008) * wave}[kind]
+
+
+def protocol_of_key(key):
+    """"000000/monodepth2/cap50/noscale/garg/row/low" -> frame, protocol, prediction, size."""
+    frame, project, cap, *options, kind, size = key.split("/")
+    name = {"sfmlearner": "eigen", "monodepth2": "eigen_monodepth2"}[project]
+    if "nocrop" in options:
+        name = "improved"
+    protocol = dm.PROTOCOLS[name + ("_50m" if cap == "cap50" else "")]
+    if "noscale" in options:
+        protocol = dataclasses.replace(protocol, median_scaling=False)
+    return frame, protocol, kind, size
+
+
+@needs_shared
+def test_published_numbers(lidar):
+    arrays, truths = lidar
+    published = json.loads((PARITY / "evaluation" / "depth_metrics.json").read_text())["metrics"]
+    assert len(published) == 66
+    for key, expected in published.items():
+        frame, protocol, kind, size = protocol_of_key(key)
+        names = sorted(truths) if frame == "all" else [frame]
+        predictions = [arrays[f"pred_low_{kind}"] if size == "low" else
+                       synthetic_prediction(kind, *truths[name].shape) for name in names]
+        result = dm.evaluate_depth(zip(names, predictions, map(truths.get, names)), protocol)
+        assert result.num_images == len(names) and result.unmeasured == ()
+        for metric, value in result.metrics._asdict().items():
+            np.testing.assert_allclose(value, expected[metric], rtol=1e-4, err_msg=key)
+        if "scale" in expected and protocol.median_scaling:
+            np.testing.assert_allclose(result.ratio_median, expected["scale"], rtol=1e-4)
+        if "num_pixels" in expected:
+            assert result.images[0].num_pixels == expected["num_pixels"]
+
+
+def metrics_by_loops(depth, truth, low, high):
+    """The definition, one pixel at a time; shares no code with tfdepth."""
+    sums = dict.fromkeys(dm.DepthMetrics._fields, 0.0)
+    count = 0
+    for p, t in zip(depth.ravel(), truth.ravel()):
+        if not low < t < high:
+            continue
+        p = min(max(p, low), high)
+        ratio = p / t if p > t else t / p
+        count += 1
+        sums["abs_rel"] += abs(p - t) / t
+        sums["sq_rel"] += (p - t) * (p - t) / t
+        sums["rmse"] += (p - t) * (p - t)
+        sums["rmse_log"] += (math.log(p) - math.log(t))**2
+        for power, name in enumerate(("a1", "a2", "a3"), start=1):
+            sums[name] += ratio < 1.25**power
+    means = {name: value / count for name, value in sums.items()}
+    return {**means, "rmse": math.sqrt(means["rmse"]), "rmse_log": math.sqrt(means["rmse_log"])}
+
+
+def test_metrics_against_loops():
+    random = np.random.default_rng(3)
+    truth = random.uniform(0.5, 100, [7, 11]) * (random.random([7, 11]) < 0.6)
+    depth = random.uniform(0.5, 1.6, [7, 11]) * (truth + 20 * (truth == 0))
+    protocol = dataclasses.replace(dm.PROTOCOLS["depth"], median_scaling=False)
+    image = dm.evaluate_image("a", depth, truth, protocol)
+    assert image.num_pixels == np.sum((truth > 0) & (truth < 80))
+    expected = metrics_by_loops(depth, truth, 1e-3, 80.0)
+    assert 0 < expected["a1"] < expected["a2"] < expected["a3"] < 1
+    for name, value in expected.items():
+        np.testing.assert_allclose(getattr(image.metrics, name), value, rtol=1e-12)
+
+
+def test_metrics_by_hand():
+    found = dm.depth_metrics(np.array([2.0, 5.0]), np.array([1.0, 4.0]))
+    np.testing.assert_allclose(found[:4], [
+        (1 + 0.25) / 2, (1 + 0.25) / 2, 1.0,
+        math.sqrt((math.log(2)**2 + math.log(1.25)**2) / 2)], rtol=1e-12)
+    assert found[4:] == (0.0, 0.5, 0.5)  # 1.25 is not below 1.25
+
+
+def test_a_global_factor_costs_nothing_and_the_ratio_is_told():
+    random = np.random.default_rng(1)
+    truths = random.uniform(2, 60, [2, 4, 6])
+    samples = [("a", truths[0] / 2, truths[0]), ("b", truths[1] / 4, truths[1])]
+    scaled = dm.evaluate_depth(samples, dm.PROTOCOLS["depth"])
+    assert scaled.metrics.abs_rel < 1e-12 and scaled.metrics.a1 == 1
+    np.testing.assert_allclose([image.ratio for image in scaled.images], [2, 4])
+    np.testing.assert_allclose([scaled.ratio_median, scaled.ratio_spread], [3, 1 / 3])
+    plain = dataclasses.replace(dm.PROTOCOLS["depth"], median_scaling=False)
+    unscaled = dm.evaluate_depth(iter(samples), plain)
+    np.testing.assert_allclose(unscaled.metrics.abs_rel, (0.5 + 0.75) / 2)
+    assert unscaled.ratio_spread == scaled.ratio_spread
+
+
+def test_the_mean_is_over_images_not_pixels():
+    many, few = np.full([4, 4], 10.0), np.zeros([4, 4])
+    few[1, 2] = 10.0
+    protocol = dataclasses.replace(dm.PROTOCOLS["depth"], median_scaling=False)
+    result = dm.evaluate_depth([("many", many, many), ("few", 2 * many, few)], protocol)
+    np.testing.assert_allclose(result.metrics.abs_rel, 0.5)
+
+
+def test_unmeasured_images_are_named():
+    ones = np.ones([2, 3])
+    samples = [("x", ones, ones), ("y", ones, 0 * ones), ("z", ones, 90 * ones)]
+    result = dm.evaluate_depth(samples, dm.PROTOCOLS["depth"])
+    assert (result.num_images, result.unmeasured) == (1, ("y", "z"))
+    assert result.metrics.abs_rel == 0
+    nothing = dm.evaluate_depth(samples[1:], dm.PROTOCOLS["depth"])
+    assert nothing.metrics is None and nothing.ratio_spread is None
+    assert [image.num_pixels for image in nothing.images] == [0, 0]
+
+
+@pytest.mark.parametrize("size, rows, columns", [
+    ((375, 1242), (153, 371), (44, 1197)), ((370, 1226), (151, 366), (44, 1181)),
+    ((376, 1241), (153, 372), (44, 1196))])
+def test_garg_crop(size, rows, columns):
+    valid = dm.valid_pixels(np.ones(size), dm.PROTOCOLS["eigen"])
+    expected = np.zeros(size, bool)
+    expected[slice(*rows), slice(*columns)] = True
+    np.testing.assert_array_equal(valid, expected)
+
+
+def test_what_counts_at_the_limits():
+    truth = np.array([[0.0, 5e-4, 1e-3, 2e-3, 79.9, 80.0, 200.0]])
+    for name, expected in [("depth", [0, 0, 0, 1, 1, 0, 0]), ("improved", [0, 1, 1, 1, 1, 1, 1])]:
+        valid = dm.valid_pixels(truth, dm.PROTOCOLS[name])
+        np.testing.assert_array_equal(valid[0], np.array(expected, bool), err_msg=name)
+
+
+def test_resize_bilinear():
+    ramp = 2.0 * np.arange(3)[:, np.newaxis] + 10.0 * np.arange(4)
+    rows = np.clip((np.arange(9) + 0.5) / 3 - 0.5, 0, 2)        # half-pixel centres, clamped
+    columns = np.clip((np.arange(8) + 0.5) / 2 - 0.5, 0, 3)
+    expected = 2.0 * rows[:, np.newaxis] + 10.0 * columns       # exact for a ramp
+    np.testing.assert_allclose(dm.resize_bilinear(ramp, (9, 8)), expected, atol=1e-12)
+    np.testing.assert_array_equal(dm.resize_bilinear(ramp, (3, 4)), ramp)
+    # down by 2 samples between the two middle pixels, without further smoothing
+    np.testing.assert_allclose(dm.resize_bilinear(np.array([[0.0, 1, 5, 7]]), (1, 2)),
+                               [[0.5, 6.0]])
+
+
+def test_resize_nearest_keeps_holes():
+    values = np.array([[0.0, 1.0, 2.0], [3.0, 0.0, 5.0]])
+    np.testing.assert_array_equal(dm.resize_nearest(values, (4, 6)),
+                                  values.repeat(2, axis=0).repeat(2, axis=1))
+    np.testing.assert_array_equal(dm.resize_nearest(values, (1, 3)), [[3, 0, 5]])
+
+
+def test_disparity_is_resized_before_inverting():
+    depth = np.array([[1.0, 4.0]])
+    truth = np.full([1, 4], 1.0)
+    for resized, expected in [("depth", [1, 1.75, 3.25, 4]),
+                              ("disparity", [1, 1 / 0.8125, 1 / 0.4375, 4])]:
+        protocol = dataclasses.replace(dm.PROTOCOLS["depth"], resized=resized,
+                                       median_scaling=False)
+        found = dm.evaluate_image("a", depth, truth, protocol).metrics.abs_rel
+        np.testing.assert_allclose(found, np.mean(np.array(expected) - 1))
+
+
+@pytest.mark.parametrize("depth, truth, message", [
+    (np.array([[1, np.nan, np.inf]]), np.ones([1, 3]),
+     "06/3: predicted depth must be positive and finite; 2 of 3 pixels are not, the first is nan."),
+    (np.array([[1.0, 0.0]]), np.ones([1, 2]), "1 of 2 pixels are not, the first is 0."),
+    (np.ones([1, 2]), np.array([[1.0, -2.0]]),
+     "06/3: measured depth must be finite, 0 or more; 1 of 2 pixels are not, the first is -2."),
+    (np.ones([1, 2, 1]), np.ones([1, 2]), "`depth` must have shape [h, w]; got [1, 2, 1].")])
+def test_refusals(depth, truth, message):
+    with pytest.raises(ValueError) as error:
+        dm.evaluate_image("06/3", depth, truth, dm.PROTOCOLS["depth"])
+    assert message in str(error.value)
+
+
+def test_protocol_table():
+    assert all(name == protocol.name for name, protocol in dm.PROTOCOLS.items())
+    assert all(protocol.resized in dm.RESIZINGS for protocol in dm.PROTOCOLS.values())
+    assert set(dm.HIGHER_IS_BETTER) < set(dm.DepthMetrics._fields)
+    with pytest.raises(UserError, match="protocol must be one of .*Did you mean 'eigen'"):
+        dm.find_protocol("eigne")
+
+
+def test_per_pixel_mean_depth():
+    maps = [np.array([[2.0, 0.0, 0.0, 8.0]]), np.array([[4.0, 0.0, 0.0, 0.0]])]
+    mean = PerPixelMeanDepth.fit(iter(maps))
+    np.testing.assert_array_equal(mean.predict(), [[3, 3, 8, 8]])  # holes: nearest measured
+    assert mean.num_measured == 3
+    np.testing.assert_allclose(mean.scalar_mean, 14 / 3)
+    np.testing.assert_array_equal(maps[0], [[2, 0, 0, 8]])
+    resized = PerPixelMeanDepth.fit([np.ones([2, 4]), np.full([4, 8], 3.0)], size=(4, 8))
+    np.testing.assert_array_equal(resized.predict(), np.full([4, 8], 2.0))
+    for wrong, text in [([], "got no map"), ([np.zeros([2, 2])], "all pixels are 0"),
+                        ([np.ones([1, 2]), np.array([[1, -1.0]])], "training depth map 1")]:
+        with pytest.raises(UserError, match=text):
+            PerPixelMeanDepth.fit(wrong)

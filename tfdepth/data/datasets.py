@@ -1,0 +1,95 @@
+"""The table of data sets, and which drives train, validate and test."""
+from typing import NamedTuple, Sequence, Tuple
+
+from tqdm import tqdm
+
+from tfdepth.checks import UserError, check_choice
+from tfdepth.data import files, folder, kitti_odometry
+from tfdepth.data.config import DataConfig
+from tfdepth.data.drives import Drive
+
+
+class Split(NamedTuple):
+    """Drives by their role; no drive has two."""
+    train: Tuple[Drive, ...]
+    validation: Tuple[Drive, ...]
+    test: Tuple[Drive, ...]
+
+
+def _load_kitti_odometry(config: DataConfig) -> Tuple[Drive, ...]:
+    return kitti_odometry.load(config.root, config.camera)
+
+
+def _load_folder(config: DataConfig) -> Tuple[Drive, ...]:
+    return folder.load(config.root, config.intrinsics)
+
+
+def _load_synthetic(config: DataConfig) -> Tuple[Drive, ...]:
+    from tfdepth.data import synthetic  # the renderer: only for those who use it
+    with tqdm(desc="making the synthetic drives", unit=" frames", disable=None, delay=1) as bar:
+        def show(done, total):
+            bar.total = total
+            bar.update(done - bar.n)
+
+        root = synthetic.ensure_synthetic(config.root or None, progress=show)
+    return kitti_odometry.load(root, config.camera)
+
+
+DATASETS = {  # name -> DataConfig -> drives; a new data set is one row
+    "synthetic": _load_synthetic,
+    "kitti_odometry": _load_kitti_odometry,
+    "folder": _load_folder,
+}
+
+
+def load_drives(config: DataConfig) -> Tuple[Drive, ...]:
+    """All drives of the configured data set; synthetic data are made on first use.
+
+    Raises:
+      UserError: an unknown data set, or what its loader finds wrong.
+    """
+    check_choice("dataset", config.dataset, DATASETS)
+    return tuple(DATASETS[config.dataset](config))
+
+
+def split_drives(config: DataConfig, drives: Sequence[Drive]) -> Split:
+    """Gives each drive its role.
+
+    Args:
+      config: train_drives, validation_drives and test_drives name drives: "06/image_2", or "06"
+        for every drive whose name starts with "06/". No train_drives = all without another role.
+      drives: what `load_drives` gave.
+
+    Returns:
+      The drives of each role, in the order of `drives`. A role may be empty.
+
+    Raises:
+      UserError: a name that fits no drive (the known ones are listed), or a drive in two roles.
+    """
+    validation = _named("validation_drives", config.validation_drives, drives)
+    test = _named("test_drives", config.test_drives, drives)
+    train = _named("train_drives", config.train_drives, drives)
+    if not config.train_drives:
+        train = {drive.name for drive in drives} - validation - test
+    for first, second, both in (("train_drives", "validation_drives", train & validation),
+                                ("train_drives", "test_drives", train & test),
+                                ("validation_drives", "test_drives", validation & test)):
+        if both:
+            raise UserError(f"{first} and {second} must not share a drive; both hold "
+                            f"{files.listing(sorted(both))}.")
+    return Split(*(tuple(drive for drive in drives if drive.name in names)
+                   for names in (train, validation, test)))
+
+
+def _named(field: str, names: Sequence[str], drives: Sequence[Drive]) -> set:
+    """The full names of the drives that `names` mean."""
+    if isinstance(names, str):
+        raise UserError(f"{field} must be a tuple of names; got {names!r}.")
+    found = set()
+    for name in names:
+        fitting = {drive.name for drive in drives
+                   if drive.name == name or drive.name.split("/")[0] == name}
+        if not fitting:
+            check_choice(f"{field}: a drive", name, [drive.name for drive in drives])
+        found |= fitting
+    return found

@@ -1,0 +1,79 @@
+"""From file names to time: which frames of a folder are neighbours.
+
+Names that share everything but a whole number at their end (walk_0007.png) are numbered by it, so
+that a deleted frame is a hole in time and nobody becomes its neighbour by accident:
+- some neighbours differ by 1: the number is the frame number;
+- all differences are multiples of the smallest (0, 5, 10, 20): divided by it, from the first
+  frame on (0, 1, 2, 4);
+- otherwise (time stamps): each difference is divided by the median one and rounded, at least 1.
+Other names (no number at the end, or 12-00-59.png, 12-01-00.png) are put in natural order and
+numbered by their position; then a missing frame cannot be seen.
+"""
+import os
+import re
+from typing import Dict, List, Sequence, Tuple
+
+from tfdepth.checks import UserError
+from tfdepth.data import files
+
+_LARGEST = 2**31 - 1       # so that numbers fit int32
+
+
+def number_frames(folder: str, names: Sequence[str]) -> Tuple[List[str], Tuple[int, ...]]:
+    """Puts image files in time order and numbers them.
+
+    Args:
+      folder: for messages.
+      names: at least two different file names.
+
+    Returns:
+      The names in time order and their frame numbers, ascending; numbers differ by 1 exactly
+      for neighbours in time.
+
+    Raises:
+      UserError: two names have the same number, or two series of numbers share the folder.
+    """
+    series: Dict[str, Dict[int, str]] = {}  # what stands before the number -> number -> name
+    for name in names:
+        before, digits = re.fullmatch(r"(.*?)([0-9]*)", os.path.splitext(name)[0], re.S).groups()
+        if not digits:
+            return _by_position(names)
+        frames = series.setdefault(before, {})
+        if int(digits) in frames:
+            raise UserError(f"{folder}: expected one image a frame; "
+                            f"found {frames[int(digits)]} and {name}.")
+        frames[int(digits)] = name
+    if len(series) == 1:
+        frames = next(iter(series.values()))
+        numbers = sorted(frames)
+        return [frames[number] for number in numbers], _close_up(numbers)
+    if len({re.sub("[0-9]+", "0", before) for before in series}) == 1:
+        return _by_position(names)  # a clock time: all but its last part stands in front
+    first, second = sorted(series, key=files.natural_key)[:2]
+    if set(series[first]) & set(series[second]):
+        raise UserError(f"{folder}: expected the frames of one camera; found the series "
+                        f"{first!r} and {second!r} with the same numbers. "
+                        "Give each camera a folder of its own.")
+    return _by_position(names)
+
+
+def _by_position(names: Sequence[str]) -> Tuple[List[str], Tuple[int, ...]]:
+    return sorted(names, key=files.natural_key), tuple(range(len(names)))
+
+
+def _close_up(numbers: Sequence[int]) -> Tuple[int, ...]:
+    """Frame numbers from ascending numbers of any stride; the rules of this module."""
+    steps = [after - before for before, after in zip(numbers, numbers[1:])]
+    smallest = min(steps)
+    if smallest == 1 and numbers[-1] <= _LARGEST:
+        return tuple(numbers)
+    if all(step % smallest == 0 for step in steps):
+        steps = [step // smallest for step in steps]
+    else:
+        median = sorted(steps)[len(steps) // 2]
+        steps = [max(1, (2 * step + median) // (2 * median)) for step in steps]
+    longest = _LARGEST // len(numbers)  # longer holes are cut to this; they are holes all the same
+    result = [0]
+    for step in steps:
+        result.append(result[-1] + min(step, longest))
+    return tuple(result)

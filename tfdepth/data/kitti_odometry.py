@@ -1,0 +1,212 @@
+"""KITTI odometry: sequences/NN/image_K/*.png, calib.txt, poses/NN.txt.
+
+One drive for each sequence, named "NN/image_K". image_0 and image_1 are the left and right grey
+cameras, image_2 and image_3 the left and right colour cameras. Not read: times.txt, velodyne.
+Beside image_K there may be depth_K/ (depth maps, see images.read_depth) and moving_K/ (masks,
+> 0 = moves by itself), one PNG a frame under the frame's name; our synthetic world writes them.
+
+Source: Geiger et al., Are we ready for Autonomous Driving?, CVPR 2012, and its development kit.
+"""
+import logging
+import os
+from typing import Dict, List, Optional, Sequence, Tuple
+
+import numpy as np
+
+from tfdepth.checks import UserError, check_choice
+from tfdepth.data import files, images, intrinsics_file
+from tfdepth.data.drives import Drive
+
+CAMERAS = ("image_2", "image_0", "image_3", "image_1")  # "" takes the first that a sequence has
+_LAYOUT = "sequences/NN/{image_0 ... image_3}/000000.png"
+_LOG = logging.getLogger(__name__)
+
+
+def load(root: str, camera: str = "", sequences: Sequence[str] = ()) -> Tuple[Drive, ...]:
+    """Reads one camera of the sequences under `root`.
+
+    Args:
+      root: the folder that holds sequences/ and perhaps poses/.
+      camera: image_0 ... image_3; "" = the first that the sequence has, in the order of CAMERAS.
+      sequences: names as "06"; () = all. Sequences without pictures of this camera are then
+        left out, and a warning names them.
+
+    Returns:
+      Drives in order of their names. Frames are numbered by their file names; where
+      poses/NN.txt is there, row n is the pose of frame n, moved to this camera.
+
+    Raises:
+      UserError: nothing of this layout, an unknown name, an empty image folder, a frame that
+        cannot be read or has another size, a bad calib.txt or pose file, fewer poses than
+        frames, depth or moving masks for some frames only.
+    """
+    root = files.expand(root)
+    if camera:
+        check_choice("camera", camera, sorted(CAMERAS))
+    present = _image_folders(root)
+    for name in sequences:
+        check_choice(f"{root}: a sequence", name, present)
+        if not _choose(present[name], camera):
+            raise UserError(f"{os.path.join(root, 'sequences', name)}: expected "
+                            f"{camera or ' or '.join(CAMERAS)}; "
+                            f"found {files.listing(present[name])}.")
+    skipped = skipped_sequences(root, camera)
+    chosen = [name for name in (sequences or present) if name not in skipped]
+    if not chosen:
+        found = sorted({folder for folders in present.values() for folder in folders})
+        raise UserError(f"{root}: expected {camera or 'images'} as {_LAYOUT}; found "
+                        f"{len(present)} sequences with {files.listing(found)}.")
+    if skipped and not sequences:
+        _LOG.warning("%s: %d of %d sequences have no %s and are left out: %s", root, len(skipped),
+                     len(present), camera or "images", files.listing(skipped))
+    return tuple(_load_drive(root, name, _choose(present[name], camera)) for name in chosen)
+
+
+def skipped_sequences(root: str, camera: str = "") -> Tuple[str, ...]:
+    """Names of the sequences that hold no pictures of this camera, so that `load` omits them."""
+    present = _image_folders(files.expand(root))
+    return tuple(name for name, folders in present.items() if not _choose(folders, camera))
+
+
+def read_projections(path: str) -> Dict[str, np.ndarray]:
+    """The projection matrices of a calib.txt: "P0" ... "P3" -> [3, 4] float64.
+
+    P maps points of the rectified frame of camera 0 in metres to pixels of its camera.
+
+    Raises:
+      UserError: the file cannot be read, or a row "Pk:" does not hold 12 finite numbers.
+    """
+    projections = {}
+    for k, line in enumerate(files.read_text(path, "rows \"P0: 12 numbers\"").splitlines()):
+        name, colon, values = line.partition(":")
+        if colon and name.strip() in ("P0", "P1", "P2", "P3"):
+            where = f"{path}, line {k + 1}, {name.strip()}"
+            projections[name.strip()] = files.parse_numbers(values, 12, where).reshape(3, 4)
+    return projections
+
+
+def read_camera(path: str, camera: str, size: Tuple[int, int]) -> Tuple[np.ndarray, np.ndarray]:
+    """The camera of one image folder, from calib.txt.
+
+    Args:
+      path: calib.txt.
+      camera: image_0 ... image_3.
+      size: (height, width) of its images, pixels.
+
+    Returns:
+      ([3, 3] float64 intrinsics in pixels of `size`, [3] float64 position of the camera in the
+      frame of camera 0, metres). With P = K [I | t] the position is -t = -inv(K) P[:, 3]; its
+      first entry is -P[0, 3] / P[0, 0] up to the millimetres of P[2, 3].
+
+    Raises:
+      UserError: the row is missing or is no plausible rectified projection.
+    """
+    row = f"P{camera[-1]}"
+    projections = read_projections(path)
+    if row not in projections:
+        raise UserError(f"{path}: expected a row \"{row}: 12 numbers\" for {camera}; "
+                        f"found {files.listing(sorted(projections))}.")
+    where, projection = f"{path}, {row}", projections[row]
+    intrinsics = projection[:, :3].copy()
+    if projection[0, 0] <= 0 or projection[1, 1] <= 0:
+        raise UserError(f"{where}: expected positive focal lengths; "
+                        f"found fx {projection[0, 0]:g}, fy {projection[1, 1]:g}.")
+    zeros = (intrinsics[0, 1], intrinsics[1, 0], intrinsics[2, 0], intrinsics[2, 1])
+    if any(zeros) or intrinsics[2, 2] != 1:
+        raise UserError(f"{where}: expected fx 0 cx * 0 fy cy * 0 0 1 *, a rectified projection; "
+                        f"found {' '.join(f'{value:g}' for value in projection.ravel())}.")
+    intrinsics_file.check_plausible(where, intrinsics, size)
+    position = -np.linalg.solve(intrinsics, projection[:, 3])
+    if not np.abs(position).max() < 10:
+        raise UserError(f"{where}: expected a camera within 10 m of camera 0; "
+                        f"found it at {np.array2string(position, precision=3)} m.")
+    return intrinsics, position
+
+
+def _image_folders(root: str) -> Dict[str, List[str]]:
+    """Sequence name -> its image folders, [] where there are none."""
+    names = files.list_folder(root, f"a folder that holds {_LAYOUT}")
+    folder = os.path.join(root, "sequences")
+    if "sequences" not in names:
+        raise UserError(f"{root}: expected {_LAYOUT}; found no folder sequences, but "
+                        f"{files.listing(names)}.")
+    present = {}
+    for name in files.list_folder(folder, "a folder with a folder for each sequence"):
+        path = os.path.join(folder, name)
+        if os.path.isdir(path):
+            present[name] = [camera for camera in CAMERAS
+                             if os.path.isdir(os.path.join(path, camera))]
+    if not any(present.values()):
+        raise UserError(f"{root}: expected {_LAYOUT}; found no such image folder in "
+                        f"{len(present)} sequences ({files.listing(present)}).")
+    return present
+
+
+def _choose(folders: Sequence[str], camera: str) -> Optional[str]:
+    """The image folder to read among those of a sequence, None if it is not there."""
+    if camera:
+        return camera if camera in folders else None
+    return folders[0] if folders else None
+
+
+def _load_drive(root: str, sequence: str, camera: str) -> Drive:
+    folder = os.path.join(root, "sequences", sequence)
+    numbers, names = _numbered_frames(os.path.join(folder, camera))
+    paths = tuple(os.path.join(folder, camera, name) for name in names)
+    size = images.check_same_size(paths)
+    calibration = os.path.join(folder, "calib.txt")
+    intrinsics, position = read_camera(calibration, camera, size)
+    stems = [os.path.splitext(name)[0] for name in names]
+    return Drive(
+        name=f"{sequence}/{camera}", image_paths=paths, frame_numbers=numbers, size=size,
+        intrinsics=intrinsics,
+        world_from_camera=_poses(os.path.join(root, "poses", f"{sequence}.txt"), numbers, position),
+        depth_paths=_companions(os.path.join(folder, f"depth_{camera[-1]}"), stems),
+        moving_paths=_companions(os.path.join(folder, f"moving_{camera[-1]}"), stems))
+
+
+def _numbered_frames(folder: str) -> Tuple[Tuple[int, ...], List[str]]:
+    """Frame numbers, ascending, and file names of an image folder."""
+    names = [name for name in files.list_folder(folder, "a folder of images 000000.png")
+             if name.lower().endswith(images.IMAGE_SUFFIXES)]
+    if not names:
+        raise UserError(f"{folder}: expected images named 000000.png, 000001.png ...; found none.")
+    frames = {}
+    for name in names:
+        stem = os.path.splitext(name)[0]
+        if not (stem.isascii() and stem.isdigit() and len(stem) <= 9):
+            raise UserError(f"{os.path.join(folder, name)}: expected an image named by its frame "
+                            "number, as 000000.png; rename or remove it.")
+        if int(stem) in frames:
+            raise UserError(f"{folder}: expected one image a frame; "
+                            f"found {frames[int(stem)]} and {name}.")
+        frames[int(stem)] = name
+    if len(frames) == 1:
+        raise UserError(f"{folder}: expected a drive of several frames; found one ({names[0]}).")
+    numbers = tuple(sorted(frames))
+    return numbers, [frames[number] for number in numbers]
+
+
+def _poses(path: str, numbers: Sequence[int], position: np.ndarray) -> Optional[np.ndarray]:
+    """world_from_camera [N, 4, 4] of the frames, or None when there is no pose file."""
+    if not os.path.exists(path):
+        return None
+    world_from_camera_0 = files.read_poses(path)
+    if len(world_from_camera_0) <= numbers[-1]:
+        raise UserError(f"{path}: expected a pose for each frame up to number {numbers[-1]}, so "
+                        f"{numbers[-1] + 1} rows; found {len(world_from_camera_0)}.")
+    camera_0_from_camera = np.eye(4)
+    camera_0_from_camera[:3, 3] = position
+    return world_from_camera_0[list(numbers)] @ camera_0_from_camera
+
+
+def _companions(folder: str, stems: Sequence[str]) -> Optional[Tuple[str, ...]]:
+    """The PNG of each frame in a folder beside the images, or None when there is no folder."""
+    if not os.path.isdir(folder):
+        return None
+    present = set(files.list_folder(folder, "a folder of PNGs"))
+    missing = [f"{stem}.png" for stem in stems if f"{stem}.png" not in present]
+    if missing:
+        raise UserError(f"{folder}: expected a PNG for each of the {len(stems)} frames; "
+                        f"{len(missing)} are missing: {files.listing(missing, 3)}.")
+    return tuple(os.path.join(folder, f"{stem}.png") for stem in stems)

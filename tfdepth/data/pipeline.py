@@ -1,0 +1,214 @@
+"""From files to batches: decode, resize, augment, batch, prefetch.
+
+The order and every random number are pure functions of (seed, position), position counting the
+samples that were drawn since the start of the run; so a resumed run sees what the uninterrupted
+one would have seen, and so do one replica or many.
+
+Shape letters: B batch, S sources, F = 1 + S frames of a sample, H rows, W columns.
+"""
+from typing import NamedTuple, Sequence, Tuple
+
+import numpy as np
+import tensorflow as tf
+
+from tfdepth.checks import UserError
+from tfdepth.data import augmentation, images
+from tfdepth.data.config import DataConfig
+from tfdepth.data.drives import Drive
+from tfdepth.data.samples import SampleTable, select_samples
+from tfdepth.geometry import camera
+from tfdepth.structures import Batch
+
+
+class Source(NamedTuple):
+    """What batches are drawn from: drives, and the samples among their frames."""
+    drives: Tuple[Drive, ...]
+    table: SampleTable
+    config: DataConfig
+
+    @property
+    def num_samples(self):
+        """M, the samples of an epoch."""
+        return len(self.table.indices)
+
+
+def open_source(drives: Sequence[Drive], config: DataConfig) -> Source:
+    """Selects the samples of some drives.
+
+    Raises: UserError: if no sample is left; the message says why.
+    """
+    return Source(tuple(drives), select_samples(drives, config), config)
+
+
+def training_batches(source, batch_size, seed, start=0, cache_megabytes=0):
+    """Endless shuffled and augmented batches.
+
+    Args:
+      source: Source.
+      batch_size: B, of all replicas together. Batches run on across the ends of epochs, so that
+        every sample is seen once an epoch also when B does not divide their number.
+      seed: of order and augmentation.
+      start: how many batches were drawn before.
+      cache_megabytes: resized frames stay in memory when all of them need no more than this.
+
+    Returns: tf.data.Dataset of Batch.
+    """
+    read_sample = _sample_reader(source, cache_megabytes)
+    count = source.num_samples
+
+    def sample(position):
+        index = _shuffled(position, count, seed)
+        target, sources, intrinsics = read_sample(index)
+        frames = tf.concat([target[tf.newaxis], sources], axis=0)
+        if source.config.scale_crop > 1.0:
+            draw = tf.stack([tf.constant(seed, tf.int64), position])
+            scale_yx, offset_yx = augmentation.draw_scale_and_crop(
+                source.config.size, source.config.scale_crop, draw)
+            frames, intrinsics = augmentation.scale_and_crop(
+                frames, intrinsics, scale_yx, offset_yx)
+            frames = tf.ensure_shape(frames, [1 + len(source.config.offsets), *source.config.size, 3])
+        return Batch(frames[0], frames[1:], frames[0], frames[1:], intrinsics)
+
+    return (tf.data.Dataset.range(start * batch_size, tf.int64.max)
+            .map(sample, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+            .batch(batch_size, drop_remainder=True).prefetch(2))
+
+
+def evaluation_batches(source, batch_size, limit=0, with_depth=False, cache_megabytes=0):
+    """Every sample once, in order, as it is; the last batch may be smaller.
+
+    Args:
+      limit: samples at most, spread evenly; 0 = all.
+      with_depth: whether to read `target_depth`, by nearest neighbour at the network's size.
+
+    Returns: tf.data.Dataset of Batch.
+    Raises: UserError: if depth is asked for and a drive has none.
+    """
+    read_sample = _sample_reader(source, cache_megabytes)
+    if with_depth and any(drive.depth_paths is None for drive in source.drives):
+        raise UserError("depth was asked for; a drive has no depth maps.")
+    depth_paths = [path for drive in source.drives for path in drive.depth_paths or ()]
+    targets = source.table.indices[:, 0]
+
+    def sample(index):
+        target, sources, intrinsics = read_sample(index)
+        depth = None
+        if with_depth:
+            path = tf.gather(tf.constant(depth_paths), tf.gather(tf.constant(targets), index))
+            depth = read_depth(path, source.config.size)
+        return Batch(target, sources, target, sources, intrinsics, depth)
+
+    chosen = np.arange(source.num_samples)
+    if 0 < limit < len(chosen):
+        chosen = np.linspace(0, len(chosen) - 1, limit).round().astype(np.int64)
+    return (tf.data.Dataset.from_tensor_slices(chosen)
+            .map(sample, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+            .batch(batch_size).prefetch(2))
+
+
+def frame_batches(paths, size, batch_size):
+    """Single images in order, resized: tf.data.Dataset of float32 [B, H, W, 3] in [0, 1]."""
+    def read(path):
+        image = tf.io.decode_image(tf.io.read_file(path), channels=3, expand_animations=False)
+        return tf.cast(tf.ensure_shape(resize_image(image, size), [*size, 3]), tf.float32) / 255.0
+
+    return (tf.data.Dataset.from_tensor_slices(list(paths))
+            .map(read, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+            .batch(batch_size).prefetch(2))
+
+
+def sample_names(source, batch_size, seed, step):
+    """Names of the samples of a training batch, and their files: for messages.
+
+    Returns: (("drive frame 000012", ...), (path, ...)).
+    """
+    positions = range(step * batch_size, (step + 1) * batch_size)
+    names, paths = [], []
+    for position in positions:
+        row = int(_shuffled(tf.constant(position, tf.int64), source.num_samples, seed))
+        drive_index = source.table.drive_indices[row]
+        drive = source.drives[drive_index]
+        local = source.table.indices[row] - source.table.drive_starts[drive_index]
+        names.append(f"{drive.name} frame {drive.frame_numbers[local[0]]}")
+        paths += [drive.image_paths[frame] for frame in local]
+    return tuple(names), tuple(dict.fromkeys(paths))
+
+
+def first_unreadable(paths):
+    """The UserError of the first image file that cannot be read; None if all can."""
+    for path in paths:
+        try:
+            images.read_image(path)
+        except UserError as error:
+            return error
+    return None
+
+
+def resize_image(image, size):
+    """Resizes uint8 [H, W, 3] to uint8 [h, w, 3], antialiased; the form in which frames are kept."""
+    image = tf.image.resize(image, size, method="bilinear", antialias=True)
+    return tf.cast(tf.clip_by_value(tf.round(image), 0.0, 255.0), tf.uint8)
+
+
+def read_depth(path, size):
+    """Depth of a 16-bit PNG in KITTI's form at `size`, nearest neighbour: [h, w, 1], metres."""
+    png = tf.io.decode_png(tf.io.read_file(path), channels=1, dtype=tf.uint16)
+    png = tf.image.resize(tf.cast(png, tf.float32), size, method="nearest")
+    return tf.ensure_shape(png, [*size, 1]) / 256.0
+
+
+def intrinsics_at(drive, size):
+    """Intrinsics [3, 3] float32 of a drive's images after a resize to `size` (height, width)."""
+    scale_yx = (size[0] / drive.size[0], size[1] / drive.size[1])
+    resized = camera.resize_intrinsics(tf.constant(drive.intrinsics, tf.float64), scale_yx)
+    return tf.cast(resized, tf.float32).numpy()
+
+
+def _shuffled(position, count, seed):
+    """The sample at a position: each epoch is another permutation, computed without a list."""
+    epoch = position // count
+    key = tf.stack([tf.constant(seed, tf.int64), epoch])
+    return tf.random.experimental.index_shuffle(
+        position % count, key, tf.constant(count - 1, tf.int64))
+
+
+def _sample_reader(source, cache_megabytes):
+    """A graph function: sample index -> target [H, W, 3], sources [S, H, W, 3], intrinsics."""
+    read_frames = _frame_reader(source, cache_megabytes)
+    cameras = tf.constant(np.stack([intrinsics_at(drive, source.config.size)
+                                    for drive in source.drives]))          # [drives, 3, 3]
+    rows, owners = tf.constant(source.table.indices), tf.constant(source.table.drive_indices)
+
+    def read_sample(index):
+        frames = tf.cast(read_frames(rows[index]), tf.float32) / 255.0     # [F, H, W, 3]
+        return frames[0], frames[1:], cameras[owners[index]]
+
+    return read_sample
+
+
+def _frame_reader(source, cache_megabytes):
+    """A graph function: frame indices [F] -> uint8 [F, H, W, 3]."""
+    size = source.config.size
+    paths = tf.constant([path for drive in source.drives for path in drive.image_paths])
+    shapes = tf.constant([drive.size for drive in source.drives])
+    starts = tf.constant(source.table.drive_starts[1:])
+
+    def read(frame):
+        image = tf.io.decode_image(tf.io.read_file(paths[frame]), channels=3,
+                                   expand_animations=False)
+        # A file that was replaced by one of another size would have another camera.
+        drive = tf.searchsorted(starts, frame[tf.newaxis], side="right")[0]
+        tf.debugging.assert_equal(tf.shape(image)[:2], shapes[drive])
+        return tf.ensure_shape(resize_image(image, size), [*size, 3])
+
+    if len(paths) * size[0] * size[1] * 3 <= cache_megabytes * 2**20:
+        frames = tf.data.Dataset.range(len(paths), output_type=tf.int32)
+        frames = frames.map(read, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        try:
+            in_memory = next(iter(frames.batch(len(paths))))               # [all frames, H, W, 3]
+        except tf.errors.OpError as error:
+            all_paths = [path for drive in source.drives for path in drive.image_paths]
+            raise first_unreadable(all_paths) or error from None
+        return lambda rows: tf.gather(in_memory, rows)
+    return lambda rows: tf.map_fn(read, rows, fn_output_signature=tf.TensorSpec(
+        [*size, 3], tf.uint8), parallel_iterations=8)

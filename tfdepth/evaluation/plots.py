@@ -1,0 +1,240 @@
+"""Pictures of results as PNG files: depth panels and trajectories seen from above.
+
+matplotlib is imported when something is drawn, and only its Figure: the user's own backend and
+open figures stay as they are.
+"""
+import io
+from typing import Mapping, NamedTuple, Optional, Sequence
+
+import numpy as np
+
+from tfdepth.checks import UserError, check_shape
+from tfdepth.evaluation.files import Path
+from tfdepth.evaluation.odometry import fit_scale
+from tfdepth.evaluation.trajectories import rebase
+from tfdepth.files import write_atomically
+
+PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00")  # apart for the colour-blind
+_NO_DATA = "0.25"       # grey of pixels that were not measured
+_DPI = 130
+_CELL, _GAP = 3.2, 0.05                     # inches: width of one image of a panel, between two
+_LEFT, _RIGHT, _TOP = 0.25, 0.6, 0.45       # inches: for labels, colour bars and titles
+_TICKS = np.outer(10.0 ** np.arange(-3, 4), [1, 2, 5]).ravel()  # metres on a colour bar
+
+
+class DepthPicture(NamedTuple):
+    """One column of a depth panel: an image and what is known of it. Sizes may differ."""
+    label: str
+    frame: np.ndarray                           # [H, W, 3] RGB in [0, 1]
+    depth: np.ndarray                           # [h, w] metres, > 0; scaled to the truth already
+    true_depth: Optional[np.ndarray] = None     # [H, W] metres, 0 = not measured
+    masks: Sequence[np.ndarray] = ()            # [h, w] in [0, 1] each, 1 = explainable
+    warped: Sequence[np.ndarray] = ()           # [h, w, 3] RGB each: a source seen by the target
+
+
+def draw_depth_panel(pictures: Sequence[DepthPicture], title: str = ""):
+    """Draws one column a picture: frame, predicted and true depth, masks, warped sources.
+
+    Depth is shown as inverse depth (near is bright); the predicted and the true one of all
+    pictures share one colour range, with a bar in metres. Pixels that were not measured are grey.
+    A row that no picture has is left out.
+
+    Args:
+      pictures: one or more.
+      title: above the panel, or nothing.
+
+    Returns:
+      A matplotlib Figure; see `write_figure`.
+
+    Raises:
+      ValueError: there is no picture, or a shape differs from that of DepthPicture.
+    """
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+    from matplotlib.figure import Figure
+    if not pictures:
+        raise ValueError("`pictures` must hold one picture or more; got none.")
+    for picture in pictures:
+        _check_picture(picture)
+    rows = _panel_rows(pictures)
+    height, width = pictures[0].frame.shape[:2]
+    across, down = _CELL, _CELL * height / width          # inches of one image
+    top = _TOP if title else _TOP / 2
+    size = (_LEFT + len(pictures) * (across + _GAP) + _RIGHT, top + len(rows) * (down + _GAP))
+    figure = Figure(figsize=size, dpi=_DPI)
+
+    def place(row, column, wide=across, num_rows=1):
+        """Axes with the top left corner of a cell, that span `num_rows` cells downwards."""
+        tall = num_rows * (down + _GAP) - _GAP
+        return figure.add_axes([(_LEFT + column * (across + _GAP)) / size[0],
+                                1 - (top + row * (down + _GAP) + tall) / size[1],
+                                wide / size[0], tall / size[1]])
+
+    colours = {"rgb": {}, "mask": {"cmap": "gray", "vmin": 0.0, "vmax": 1.0},
+               "depth": _depth_colours(pictures)}
+    for row, (label, images, kind) in enumerate(rows):
+        figure.text(0.6 * _LEFT / size[0], 1 - (top + row * (down + _GAP) + down / 2) / size[1],
+                    label, rotation=90, fontsize=8, ha="center", va="center")
+        for column, image in enumerate(images):
+            if image is not None:
+                axes = place(row, column)
+                axes.set(xticks=[], yticks=[], facecolor=_NO_DATA)
+                axes.spines[:].set_visible(False)
+                axes.imshow(image, aspect="auto", **colours[kind])
+    for column, picture in enumerate(pictures):
+        figure.text((_LEFT + column * (across + _GAP) + across / 2) / size[0],
+                    1 - (top - 0.06) / size[1], picture.label, fontsize=8, ha="center")
+    for kind, ticks in (("depth", _metre_ticks(colours["depth"])), ("mask", {0: "0", 1: "1"})):
+        of_kind = [row for row, (_, _, row_kind) in enumerate(rows) if row_kind == kind]
+        if of_kind:
+            axes = place(of_kind[0], len(pictures), wide=0.12, num_rows=len(of_kind))
+            shades = ScalarMappable(Normalize(colours[kind]["vmin"], colours[kind]["vmax"]),
+                                    colours[kind]["cmap"])
+            figure.colorbar(shades, cax=axes, ticks=list(ticks))
+            axes.set_yticklabels(list(ticks.values()), fontsize=7)
+    if title:
+        figure.text(0.5, 1 - 0.05 / size[1], title, fontsize=10, ha="center", va="top")
+    return figure
+
+
+def _check_picture(picture: DepthPicture):
+    for name, rgb in [("frame", picture.frame), *(("warped", image) for image in picture.warped)]:
+        check_shape(name, rgb, ["H", "W", 3])
+    for name, values in [("depth", picture.depth), *(("mask", mask) for mask in picture.masks)]:
+        check_shape(name, values, ["h", "w"])
+    if picture.true_depth is not None:
+        check_shape("true_depth", picture.true_depth, ["H", "W"])
+
+
+def _panel_rows(pictures):
+    """(label, one image or None a picture, kind) of every row that some picture has."""
+    def numbered(label, lists, kind):
+        most = max(map(len, lists))
+        return [(label if most == 1 else f"{label} {place + 1}",
+                 [images[place] if place < len(images) else None for images in lists], kind)
+                for place in range(most)]
+
+    rows = [("frame", [np.clip(picture.frame, 0, 1) for picture in pictures], "rgb"),
+            ("predicted depth", [_inverse(picture.depth) for picture in pictures], "depth"),
+            ("true depth", [None if picture.true_depth is None else _visible(picture.true_depth)
+                            for picture in pictures], "depth"),
+            *numbered("explainability", [picture.masks for picture in pictures], "mask"),
+            *numbered("warped source", [[np.clip(image, 0, 1) for image in picture.warped]
+                                        for picture in pictures], "rgb")]
+    return [row for row in rows if any(image is not None for image in row[1])]
+
+
+def _inverse(depth: np.ndarray) -> np.ma.MaskedArray:
+    """1 / depth, masked where depth is not a positive finite number."""
+    known = np.isfinite(depth) & (depth > 0)
+    return np.ma.masked_array(1.0 / np.where(known, depth, 1.0), ~known)
+
+
+def _visible(true_depth: np.ndarray) -> np.ma.MaskedArray:
+    """Inverse depth at the size in which it is drawn: means of blocks, over measured pixels.
+
+    Else most points of a LiDAR map would fall between the pixels of the picture.
+    """
+    block = -(-true_depth.shape[1] // int(_CELL * _DPI))
+    rows, columns = (-(-side // block) for side in true_depth.shape)
+    padded = np.zeros((rows * block, columns * block))
+    padded[:true_depth.shape[0], :true_depth.shape[1]] = true_depth
+    return _inverse(padded).reshape(rows, block, columns, block).mean(axis=(1, 3))
+
+
+def _depth_colours(pictures) -> Mapping[str, object]:
+    """One colour range for all: the 1st to 99th percentile of the truth, else of predictions."""
+    truths = [picture.true_depth for picture in pictures if picture.true_depth is not None]
+    for depths in (truths, [picture.depth for picture in pictures]):
+        values = np.concatenate([np.zeros(0), *(_inverse(depth).compressed()
+                                                for depth in depths)])
+        if values.size:
+            low, high = np.percentile(values, [1, 99])
+            spare = 0.0 if high > 1.001 * low else 0.5 * low  # one depth only: a range around it
+            return {"cmap": "magma", "vmin": low - spare, "vmax": high + spare}
+    return {"cmap": "magma", "vmin": 0.0, "vmax": 1.0}
+
+
+def _metre_ticks(colours) -> Mapping[float, str]:
+    """Inverse depth -> its text in metres, near first; none too close to the one before."""
+    low, high = colours["vmin"], colours["vmax"]
+    ticks = {}
+    for metres in _TICKS:
+        if low <= 1 / metres <= high and (
+                not ticks or min(ticks) - 1 / metres >= 0.06 * (high - low)):
+            ticks[1 / metres] = f"{metres:g} m"
+    return ticks
+
+
+def draw_trajectories(true_world_from_camera: Optional[np.ndarray],
+                      predictions: Mapping[str, np.ndarray], title: str = ""):
+    """Draws trajectories from above: x right, z forward, metres, from a common first camera.
+
+    Every prediction is scaled to the truth by least squares over all its positions; the legend
+    tells the factor. Without a truth, the unit is that of the prediction.
+
+    Args:
+      true_world_from_camera: [N, 4, 4], metres, or None.
+      predictions: name -> world_from_camera [N, 4, 4] of the same frames.
+      title: above the plot, or nothing.
+
+    Returns:
+      A matplotlib Figure; see `write_figure`.
+
+    Raises:
+      ValueError: nothing to draw, or a shape differs from the above.
+      UserError: a position is not finite.
+    """
+    from matplotlib.figure import Figure
+    truth = true_world_from_camera
+    if truth is None and not predictions:
+        raise ValueError("`predictions` must hold a trajectory when there is no truth; got none.")
+    figure = Figure(figsize=(6.4, 6.0), layout="constrained", dpi=120)
+    axes = figure.subplots()
+    unit = "unit of the prediction" if truth is None else "m"
+    axes.set(xlabel=f"x, right [{unit}]", ylabel=f"z, forward [{unit}]", title=title)
+    axes.set_aspect("equal", adjustable="datalim")
+    axes.grid(color="0.9")
+    axes.set_axisbelow(True)
+    if truth is not None:
+        check_shape("true_world_from_camera", truth, ["N", 4, 4])
+        truth = _positions("true trajectory", truth)
+        axes.plot(truth[:, 0], truth[:, 2], color="0.55", linewidth=4, label="truth")
+    for (name, trajectory), colour in zip(predictions.items(), _cycle(PALETTE)):
+        check_shape(name, trajectory, ["N" if truth is None else len(truth), 4, 4])
+        positions = _positions(name, trajectory)
+        label = name
+        if truth is not None:
+            scale = float(fit_scale(positions, truth))
+            positions, label = scale * positions, f"{name} (scale x{scale:.3g})"
+        axes.plot(positions[:, 0], positions[:, 2], color=colour, linewidth=1.6, label=label)
+        axes.plot(*positions[-1, [0, 2]], color=colour, marker="o", markersize=4)
+    axes.plot(0, 0, color="black", marker="^", markersize=8, linestyle="none", label="start")
+    axes.legend(fontsize=8, loc="best", framealpha=0.9)
+    return figure
+
+
+def _positions(name: str, world_from_camera: np.ndarray) -> np.ndarray:
+    if not np.isfinite(world_from_camera).all():
+        raise UserError(f"{name}: poses must be finite; "
+                        f"{int((~np.isfinite(world_from_camera)).sum())} numbers are not.")
+    return rebase(world_from_camera)[:, :3, 3]
+
+
+def _cycle(items):
+    while True:
+        yield from items
+
+
+def write_figure(path: Path, figure):
+    """Writes a matplotlib Figure as PNG, in one go.
+
+    Raises:
+      UserError: `path` does not end in ".png".
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    if not str(path).lower().endswith(".png"):
+        raise UserError(f"pictures are written as PNG: expected a name ending in .png; got {path}.")
+    content = io.BytesIO()
+    FigureCanvasAgg(figure).print_png(content)
+    write_atomically(path, content.getvalue())

@@ -1,0 +1,119 @@
+"""Checkpoints of a run: the newest few and the best, each whole or absent.
+
+A checkpoint is a folder "step-00001234" with TensorFlow's files and metric.json. It is written
+under another name and renamed when complete, so that a crash or a full disk leaves the ones
+before it as they were. TensorFlow's own checksums show a damaged file on reading.
+"""
+import json
+import re
+import shutil
+import sys
+
+import tensorflow as tf
+
+from tfdepth.checks import UserError
+
+PREFIX = "state"
+NAME = re.compile(r"^step-(\d{8})$")
+
+
+class Checkpoints:
+    """The checkpoints of one run."""
+
+    def __init__(self, folder, keep, **parts):
+        """Args: folder: pathlib.Path. keep: how many of the newest stay, besides the best.
+        parts: {name: trackable}, what a checkpoint holds."""
+        self.folder = folder
+        self.keep = keep
+        self.checkpoint = tf.train.Checkpoint(**parts)
+
+    def save(self, step, metric=None):
+        """Writes a checkpoint, then removes those that are neither new nor best.
+
+        Args: step: optimiser steps done. metric: value to be small, or None where unknown.
+        Raises: OSError: if it cannot be written; the checkpoints before it are untouched.
+        """
+        final = self.folder / f"step-{step:08d}"
+        unfinished = self.folder / f".unfinished-{step:08d}"
+        try:
+            for stale in self.folder.glob(".unfinished-*"):
+                shutil.rmtree(stale)
+            unfinished.mkdir(parents=True)
+            self.checkpoint.write(str(unfinished / PREFIX))
+            (unfinished / "metric.json").write_text(json.dumps({"metric": metric}) + "\n")
+            if final.exists():
+                shutil.rmtree(final)
+            unfinished.rename(final)
+        except (OSError, tf.errors.OpError) as error:
+            shutil.rmtree(unfinished, ignore_errors=True)
+            reason = error.strerror if isinstance(error, OSError) else str(error).splitlines()[0]
+            raise OSError(f"{final}: the checkpoint could not be written ({reason}); "
+                          "the ones before it are intact") from error
+        self._remove_old()
+
+    def restore_newest(self):
+        """Restores the newest checkpoint that is intact, with a warning for each that is not.
+
+        Returns: its step, or None where the folder holds no checkpoint.
+        Raises: UserError: if there are checkpoints and none is intact.
+        """
+        steps = list_steps(self.folder)
+        for step in reversed(steps):
+            try:
+                restore(self.checkpoint, self.folder, step)
+                return step
+            except UserError as error:
+                print(f"warning: {error} The one before it is used.", file=sys.stderr)
+        if steps:
+            raise UserError(f"{self.folder}: expected an intact checkpoint; all "
+                            f"{len(steps)} are damaged. Remove the folder to start anew.")
+        return None
+
+    def _remove_old(self):
+        steps = list_steps(self.folder)
+        keep = set(steps[-self.keep:]) | {best_step(self.folder)}
+        for step in set(steps) - keep:
+            shutil.rmtree(self.folder / f"step-{step:08d}", ignore_errors=True)
+
+
+def list_steps(folder):
+    """Steps of the checkpoints in `folder`, ascending."""
+    if not folder.is_dir():
+        return []
+    matches = (NAME.match(path.name) for path in folder.iterdir())
+    return sorted(int(match.group(1)) for match in matches if match)
+
+
+def best_step(folder):
+    """The step with the smallest metric; without metrics the newest; None without checkpoints."""
+    steps = list_steps(folder)
+    scored = [(metric, -step) for step in steps
+              for metric in [_metric(folder, step)] if metric is not None]
+    return -min(scored)[1] if scored else (steps[-1] if steps else None)
+
+
+def restore(checkpoint, folder, step, partial=False):
+    """Restores a tf.train.Checkpoint from the checkpoint of `step`.
+
+    Args: partial: whether variables of the file may be left out (a model without its optimiser).
+    Raises: UserError: if the files are damaged, or do not fit the objects.
+    """
+    path = folder / f"step-{step:08d}"
+    try:
+        status = checkpoint.read(str(path / PREFIX))
+        status.assert_existing_objects_matched()
+        if not partial:
+            status.assert_consumed()
+        else:
+            status.expect_partial()
+    except (tf.errors.OpError, AssertionError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0][:160]
+        raise UserError(f"{path}: expected an intact checkpoint; it cannot be read "
+                        f"({reason}).") from error
+
+
+def _metric(folder, step):
+    try:
+        return json.loads((folder / f"step-{step:08d}" / "metric.json").read_text())["metric"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # its weights may be intact all the same

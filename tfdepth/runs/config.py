@@ -1,0 +1,130 @@
+"""The config of an experiment: everything that a run depends on, typed, and as JSON."""
+import dataclasses
+import json
+import typing
+from typing import Tuple
+
+from tfdepth.checks import UserError
+from tfdepth.data.config import DataConfig
+from tfdepth.systems import SYSTEMS
+
+
+@dataclasses.dataclass
+class OptimizerConfig:
+    """Adam with a step schedule."""
+    learning_rate: float = 2e-4
+    beta_1: float = 0.9
+    beta_2: float = 0.999
+    epsilon: float = 1e-8
+    decay_epochs: Tuple[float, ...] = ()   # after each of these the rate is multiplied ...
+    decay_factor: float = 0.1              # ... by this
+    clip_norm: float = 0.0                 # largest global gradient norm; 0 = not clipped
+
+
+@dataclasses.dataclass
+class TrainConfig:
+    """The loop."""
+    batch_size: int = 4                    # of all replicas together
+    epochs: float = 20.0                   # ignored where `steps` is given
+    steps: int = 0                         # optimiser steps; 0 = as `epochs` says
+    seed: int = 0                          # of initial weights, data order and augmentation
+    log_every: int = 20                    # steps between lines of metrics.jsonl
+    save_every: int = 0                    # steps between validation + checkpoint; 0 = an epoch
+    keep_checkpoints: int = 3              # this many of the newest stay, and the best
+    validation_samples: int = 200          # at most, spread evenly over the validation drives
+    best_metric: str = "validation/total"  # the smallest value marks the best checkpoint
+    max_bad_steps: int = 0                 # non-finite steps to skip before the run stops
+    cache_megabytes: int = 512             # resized frames are held in memory up to this size
+
+
+@dataclasses.dataclass
+class ExperimentConfig:
+    """Everything a run depends on."""
+    system: object                         # a key of tfdepth.systems.SYSTEMS
+    data: DataConfig = dataclasses.field(default_factory=DataConfig)
+    optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
+    train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
+
+
+def check_config(config):
+    """Raises UserError, naming the flag, on values that no run can have."""
+    data, train, optimizer = config.data, config.train, config.optimizer
+    rules = [
+        ("data.offsets", tuple(sorted(set(data.offsets))) == tuple(data.offsets)
+         and 0 not in data.offsets and len(data.offsets) > 0,
+         "distinct frame offsets in ascending order without 0, as (-1, 1)"),
+        ("data.scale_crop", 1.0 <= data.scale_crop <= 2.0, "a number from 1 to 2"),
+        ("train.batch_size", train.batch_size >= 1, "at least 1"),
+        ("train.epochs", train.epochs > 0, "more than 0"),
+        ("train.steps", train.steps >= 0, "0 or more"),
+        ("train.save_every", train.save_every >= 0, "0 or more"),
+        ("train.validation_samples", train.validation_samples >= 0, "0 (all) or more"),
+        ("train.seed", 0 <= train.seed < 2**31, "from 0 to 2147483647"),
+        ("train.log_every", train.log_every >= 1, "at least 1"),
+        ("train.keep_checkpoints", train.keep_checkpoints >= 1, "at least 1"),
+        ("optimizer.learning_rate", optimizer.learning_rate > 0, "more than 0"),
+        ("optimizer.clip_norm", optimizer.clip_norm >= 0, "0 or more"),
+    ]
+    for name, fits, expected in rules:
+        if not fits:
+            value = config
+            for part in name.split("."):
+                value = getattr(value, part)
+            raise UserError(f"--config.{name} must be {expected}; got {value}.")
+
+
+def to_json(config) -> str:
+    """The config as indented JSON; `system` carries the name of its type."""
+    fields = dataclasses.asdict(config)
+    fields["system"] = {"type": type(config.system).__name__, **fields["system"]}
+    return json.dumps(fields, indent=2) + "\n"
+
+
+def from_json(text, source) -> ExperimentConfig:
+    """The config that `to_json` wrote.
+
+    Args: text: the JSON. source: its file, for messages.
+    Raises: UserError: if it is not such a config.
+    """
+    try:
+        fields = json.loads(text)
+        kinds = {kind.__name__: kind for kind in SYSTEMS}
+        kind = kinds[fields["system"].pop("type")]
+        fields["system"] = _build(kind, fields["system"])
+        return _build(ExperimentConfig, fields)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{source}: expected the config of a tfdepth run; found "
+                        f"{type(error).__name__}: {error}.") from error
+
+
+def differences(config, other):
+    """The fields in which two configs differ, as ["name: value, other's value"]."""
+    ours, theirs = (_flatten(json.loads(to_json(each))) for each in (config, other))
+    return [f"{name}: {ours.get(name)}, {theirs.get(name)}"
+            for name in sorted({**ours, **theirs}) if ours.get(name) != theirs.get(name)]
+
+
+def _build(kind, fields):
+    """A dataclass of `kind` from plain JSON values; lists become tuples."""
+    types = typing.get_type_hints(kind)
+    unknown = set(fields) - set(types)
+    if unknown:
+        raise ValueError(f"unknown fields {sorted(unknown)} of {kind.__name__}")
+    values = {}
+    for name, value in fields.items():
+        if dataclasses.is_dataclass(types[name]):
+            value = _build(types[name], value)
+        elif isinstance(value, list):
+            value = tuple(value)
+        values[name] = value
+    return kind(**values)
+
+
+def _flatten(fields, prefix=""):
+    flat = {}
+    for name, value in fields.items():
+        if isinstance(value, dict):
+            flat.update(_flatten(value, f"{prefix}{name}."))
+        else:
+            flat[prefix + name] = value
+    return flat

@@ -1,0 +1,46 @@
+"""What a run writes down while it trains: metrics.jsonl and TensorBoard."""
+import json
+
+import tensorflow as tf
+
+from tfdepth.files import write_atomically
+
+
+class RunLog:
+    """Scalars as one JSON object a line, and the same in TensorBoard, with pictures."""
+
+    def __init__(self, folder, step):
+        """Args: folder: RunFolder. step: steps that are done; lines of later ones, left by a run
+        that was stopped after its last checkpoint, are removed, since they will be done again."""
+        self._metrics = folder.metrics
+        if self._metrics.exists():
+            write_atomically(self._metrics, "".join(_lines_up_to(self._metrics, step)))
+        self._writer = tf.summary.create_file_writer(str(folder.tensorboard))
+
+    def scalars(self, step, values):
+        """Writes {name: float} of a step."""
+        line = json.dumps({"step": step, **values})
+        with open(self._metrics, "a", encoding="utf-8") as file:
+            file.write(line + "\n")
+        with self._writer.as_default(step=step):
+            for name, value in values.items():
+                tf.summary.scalar(name, value)
+
+    def pictures(self, step, images):
+        """Writes {title: [B, H, W, 1 or 3] in [0, 1]} to TensorBoard."""
+        with self._writer.as_default(step=step):
+            for title, image in images.items():
+                tf.summary.image(title, image, max_outputs=2)
+
+    def close(self):
+        self._writer.close()
+
+
+def _lines_up_to(path, step):
+    """The lines of whole objects whose step is at most `step`."""
+    for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
+        try:
+            if json.loads(line)["step"] <= step:
+                yield line
+        except (ValueError, KeyError, TypeError):
+            return  # the process died while it wrote this line

@@ -1,0 +1,157 @@
+"""The training loop. It knows no method: it takes a system, data and an optimiser by config."""
+import math
+import sys
+import time
+
+import tensorflow as tf
+from tqdm import tqdm
+
+from tfdepth.checks import UserError, check_size
+from tfdepth.data.datasets import load_drives, split_drives
+from tfdepth.data.pipeline import first_unreadable, open_source, sample_names, training_batches
+from tfdepth.runs.checkpoints import Checkpoints
+from tfdepth.runs.config import check_config
+from tfdepth.runs.folder import open_run
+from tfdepth.systems import build_system
+from tfdepth.training.logs import RunLog
+from tfdepth.training.optimizers import build_optimizer
+from tfdepth.training.step import make_train_step
+from tfdepth.training.validation import Validation
+
+
+class NonFiniteError(RuntimeError):
+    """A loss or gradient was infinite or not a number."""
+
+
+def train(config, workdir, strategy=None):
+    """Trains as `config` says, from the newest checkpoint in `workdir` where there is one.
+
+    A run that was stopped and started again gives the same weights, bit for bit on a CPU, as one
+    that ran through: the checkpoint holds the optimiser and all counters, and data order and
+    augmentation are functions of seed and step.
+
+    Args:
+      config: ExperimentConfig.
+      workdir: the run folder; made, or of the same run.
+      strategy: tf.distribute.Strategy; None = the current one.
+
+    Returns: RunFolder.
+    Raises:
+      UserError: if config, data or folder are not fit.
+      NonFiniteError: if more steps than config.train.max_bad_steps were not finite.
+      OSError: if a checkpoint cannot be written.
+    """
+    check_config(config)
+    strategy = strategy or tf.distribute.get_strategy()
+    tf.keras.utils.set_random_seed(config.train.seed)
+    with strategy.scope():
+        system = build_system(config.system, len(config.data.offsets))
+        check_size("--config.data.size", config.data.size, system.size_multiple)
+        split = split_drives(config.data, load_drives(config.data))
+        source = open_source(split.train, config.data)
+        print(describe(source))
+        steps_per_epoch = source.num_samples / config.train.batch_size
+        system.create_variables(config.data.size)
+        optimizer = build_optimizer(config.optimizer, steps_per_epoch)
+        optimizer.build(system.trainable_variables)
+        bad_steps = tf.Variable(0, trainable=False, dtype=tf.int64)
+    validation = None
+    if split.validation:
+        validation = Validation(system, open_source(split.validation, config.data), config.train)
+    run = open_run(workdir, config)
+    checkpoints = Checkpoints(run.checkpoints, config.train.keep_checkpoints,
+                              system=system, optimizer=optimizer, bad_steps=bad_steps)
+    start = checkpoints.restore_newest() or 0
+    last = config.train.steps or math.ceil(config.train.epochs * steps_per_epoch)
+    if start:
+        print(f"{run.path}: {'resumes' if start < last else 'is complete'} at step {start} of {last}")
+    if start >= last:
+        return run
+    log = RunLog(run, start)
+    batches = training_batches(source, config.train.batch_size, config.train.seed, start,
+                               config.train.cache_megabytes)
+    batches = iter(strategy.experimental_distribute_dataset(batches))
+    train_step = make_train_step(strategy, system, optimizer, config.optimizer.clip_norm)
+    save_every = config.train.save_every or max(1, round(steps_per_epoch))
+    window = _Window()
+    with tqdm(total=last, initial=start, unit="step", disable=not sys.stderr.isatty(),
+              dynamic_ncols=True) as bar:
+        for step in range(start, last):
+            try:
+                batch = next(batches)
+            except tf.errors.OpError as error:
+                paths = sample_names(source, config.train.batch_size, config.train.seed, step)[1]
+                raise first_unreadable(paths) or error from None
+            result = train_step(batch)
+            if not result.applied:
+                bad_steps.assign_add(1)
+                _report_bad(result, step, source, config.train, int(bad_steps))
+            done = step + 1
+            window.add(result)
+            bar.update()
+            if done % config.train.log_every == 0 or done == last:
+                values = window.mean(config.train.batch_size)
+                rate = float(tf.convert_to_tensor(optimizer.learning_rate))
+                log.scalars(done, {**values, "gradient_norm": float(result.gradient_norm),
+                                   "learning_rate": rate, "bad_steps": int(bad_steps)})
+                bar.set_postfix({name: f"{value:.4g}" for name, value in values.items()})
+                window = _Window()
+            if done % save_every == 0 or done == last:
+                metric = _validate(validation, log, done, last, config.train, bar)
+                checkpoints.save(done, metric)
+    log.close()
+    return run
+
+
+def describe(source):
+    """One line on the samples of a source: counts of what is used and what is not, and why."""
+    counts = source.table.counts
+    return (f"{len(source.drives)} training drives, {counts.total} frames: {counts.kept} samples; "
+            f"{counts.static} static frames left out, {counts.without_neighbours} without "
+            "neighbours in time")
+
+
+class _Window:
+    """Means of loss terms, and speed, since the last line of the log."""
+
+    def __init__(self):
+        self._sums, self._count, self._begin = {}, 0, time.monotonic()
+
+    def add(self, result):
+        for name, value in result.terms.items():
+            self._sums[name] = self._sums.get(name, 0.0) + float(value)
+        self._count += 1
+
+    def mean(self, batch_size):
+        seconds = time.monotonic() - self._begin
+        return {**{name: value / self._count for name, value in self._sums.items()},
+                "samples_per_second": round(self._count * batch_size / seconds, 2)}
+
+
+def _validate(validation, log, step, last, config, bar):
+    """Measures and logs the validation drives; returns the metric that picks the best."""
+    if validation is None:
+        return None
+    values, pictures = validation()
+    log.scalars(step, values)
+    log.pictures(step, pictures)
+    if config.best_metric not in values:
+        raise UserError(f"--config.train.best_metric must be one of {', '.join(sorted(values))}; "
+                        f"got {config.best_metric!r}.")
+    summary = ", ".join(f"{name.split('/')[1]} {value:.4g}" for name, value in values.items())
+    bar.write(f"step {step} of {last}: validation {summary}")
+    return values[config.best_metric]
+
+
+def _report_bad(result, step, source, config, count):
+    """Warns of a step that was not finite; raises when there were too many."""
+    terms = [name for name, value in result.terms.items()
+             if name != "total" and not math.isfinite(value)]
+    what = "the images" if not result.inputs_finite else (
+        f"the loss term {', '.join(terms)}" if terms else "the gradient")
+    names = sample_names(source, config.batch_size, config.seed, step)[0]
+    message = f"step {step}: {what} is not finite; samples: {', '.join(names)}"
+    if count > config.max_bad_steps:
+        raise NonFiniteError(f"{message}; {count} such steps, --config.train.max_bad_steps allows "
+                             f"{config.max_bad_steps}. The last checkpoint is from before it.")
+    print(f"warning: {message}; skipped, {count} so far", file=sys.stderr)

@@ -1,0 +1,60 @@
+"""One optimiser step of any system under any tf.distribute strategy."""
+from typing import Dict, NamedTuple
+
+import tensorflow as tf
+
+
+class StepResult(NamedTuple):
+    """What a step tells; scalars, means over the global batch."""
+    terms: Dict[str, tf.Tensor]    # loss terms, unweighted, and "total", weighted
+    gradient_norm: tf.Tensor       # global norm, before clipping
+    inputs_finite: tf.Tensor       # bool. A convolution fused with a ReLU can turn NaN into 0, so
+    #                                bad images need not show in the loss.
+    applied: tf.Tensor             # bool, False where anything was not finite: nothing changed
+
+
+def make_train_step(strategy, system, optimizer, clip_norm=0.0):
+    """Compiles a training step.
+
+    Args:
+      strategy: tf.distribute.Strategy in whose scope system and optimizer were made.
+      system: System with its variables created.
+      optimizer: Keras optimiser, built for the system's trainable variables.
+      clip_norm: largest global gradient norm; 0 = not clipped.
+
+    Returns: a function Batch (distributed) -> StepResult.
+    """
+    variables = system.trainable_variables
+    replicas = strategy.num_replicas_in_sync
+
+    def gradients_of(batch):
+        with tf.GradientTape() as tape:
+            terms = system.loss_terms(batch, system.forward(batch, training=True))
+            total = system.total_loss(terms)
+            share = total / replicas  # replicas add their gradients up
+        gradients = tape.gradient(share, variables)
+        if replicas > 1:
+            context = tf.distribute.get_replica_context()
+            gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
+        norm = tf.linalg.global_norm(gradients)
+        if clip_norm > 0:
+            gradients, _ = tf.clip_by_global_norm(gradients, clip_norm, use_norm=norm)
+        # A number that is finite exactly when all images are.
+        pixel_sum = tf.reduce_sum(batch.target_input) + tf.reduce_sum(batch.source_inputs)
+        return gradients, {**terms, "total": total}, norm, pixel_sum
+
+    def apply(gradients):
+        optimizer.apply_gradients(zip(gradients, variables), skip_gradients_aggregation=True)
+
+    @tf.function
+    def step(batch):
+        gradients, terms, norm, pixel_sum = strategy.run(gradients_of, args=(batch,))
+        mean = lambda value: strategy.reduce(tf.distribute.ReduceOp.MEAN, value, axis=None)
+        terms, norm = {name: mean(value) for name, value in terms.items()}, mean(norm)
+        inputs_finite = tf.math.is_finite(mean(pixel_sum))
+        applied = inputs_finite & tf.math.is_finite(norm) & tf.math.is_finite(terms["total"])
+        if applied:
+            strategy.run(apply, args=(gradients,))
+        return StepResult(terms, norm, inputs_finite, applied)
+
+    return step

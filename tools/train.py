@@ -1,0 +1,39 @@
+"""tools/train.py: trains a system on videos, and evaluates it on the test drives.
+
+A run lives in one folder, --workdir. Started again with the same folder it goes on where it was.
+Without arguments it trains SfMLearner on a synthetic drive that is made on first use (minutes on
+two cores), and ends with tables and pictures.
+
+Examples:
+  python tools/train.py
+  python tools/train.py --config configs/sfmlearner.py:release --config.data.root=~/kitti_odometry \\
+      --workdir runs/release
+  python tools/train.py --config configs/sfmlearner.py:quick --config.data.root=my_video.mp4 \\
+      --workdir runs/mine --config.train.epochs=20
+"""
+import sys
+
+from absl import flags
+
+from tfdepth import console
+
+
+def define_flags(values):
+    flags.DEFINE_string("workdir", "runs/sfmlearner", "the run's folder, made if missing",
+                        flag_values=values)
+
+
+def train(values):
+    from tfdepth.evaluation.report import evaluate_run
+    from tfdepth.training.loop import train as train_run
+    run = train_run(values.config, values.workdir)
+    if values.config.data.test_drives:
+        evaluate_run(run.path)
+
+
+def main(argv=None):
+    return console.run(__doc__, train, define_flags, config=True, argv=argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
