@@ -1,22 +1,15 @@
-"""The synthetic world: exact by independent means, and its cache mends itself."""
+"""The synthetic world is what its files say, by means that share no code with it."""
 import dataclasses
-import json
-import os
-import pathlib
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from tfdepth.checks import UserError
 from tfdepth.data import synthetic, synthetic_render, synthetic_street, synthetic_world
 from tfdepth.data.synthetic import DriveSpec
 
 SIZE = (64, 208)
 FRAMES = 4
-TINY = {"size": (16, 48), "drives": (DriveSpec("00", 5, True),), "frame_count": 2}
 
 
 @pytest.fixture(scope="module", name="root")
@@ -154,8 +147,10 @@ def test_depth_and_movers_against_a_slow_loop(world):
 
 
 def two_boxes(world, distances, moving):
+    """Boxes ahead; one farther than 15 m is wider, so that it shows beside the nearer one."""
     boxes = synthetic_world.Boxes(
-        np.array([[0, -2.0, d] for d in distances]), np.array([[2.0, 2, 0.5], [2, 2, 0.5]]),
+        np.array([[0, -2.0, d] for d in distances]),
+        np.array([[2 if d < 15 else 9, 2, 0.5] for d in distances]),
         np.zeros(2), np.array([5, 6], np.int32), np.zeros(2, np.complex64), np.array(moving))
     none = synthetic_world.Boxes(*(values[:0] for values in boxes))
     return dataclasses.replace(world, static=boxes, movers=none,
@@ -222,7 +217,7 @@ def test_static_warp_fails_on_movers_only(root):
 
 
 def test_cameras_keep_clear_of_every_box():
-    for seed, movers in ((1002, True), (7, True), (8, False)):
+    for seed, movers in ((1002, True), (3, True), (8, False)):  # 3: one mover has to go
         world = synthetic_world.build_world(seed, 30, movers)
         assert bool(len(world.movers.yaws)) == movers
         for frame, pose in enumerate(world.street_from_camera):
@@ -253,7 +248,7 @@ def test_poses_are_a_drive(root):
 
 def test_drives_turn_and_differ():
     yaw_rates, heights, pitches = [], [], []
-    for seed in range(8):
+    for seed in range(20):
         random = np.random.default_rng(seed)
         poses, _ = synthetic_street.camera_path(random, synthetic_street.Street(random, 60), 48)
         forward = poses[:, :3, 2]
@@ -261,23 +256,9 @@ def test_drives_turn_and_differ():
         yaw_rates.append(np.rad2deg(np.abs(np.diff(heading)).max()))
         heights.append(-poses[:, 1, 3].mean())
         pitches.append(np.rad2deg(np.arcsin(-forward[:, 1])).mean())
-    assert 2 < max(yaw_rates) < 3.5 and np.median(yaw_rates) > 1
+    assert 2 < max(yaw_rates) < 3.4 and np.median(yaw_rates) > 1
     assert min(heights) > 1 and max(heights) < 2.6 and np.ptp(heights) > 0.6
     assert np.ptp(pitches) > 3 and np.abs(pitches).max() < 5
-
-
-def folder_bytes(folder):
-    return {path.relative_to(folder): path.read_bytes()
-            for path in sorted(folder.rglob("*")) if path.is_file()}
-
-
-def test_same_seed_same_bytes(tmp_path):
-    for place, seed in (("a", 5), ("b", 5), ("c", 6)):
-        synthetic.render_drive(str(tmp_path / place), DriveSpec("03", seed, True), (16, 48), 2)
-    first, again, other = (folder_bytes(tmp_path / place) for place in "abc")
-    assert first == again
-    differ = {path.parts[-2] for path in first if first[path] != other[path]}
-    assert {"image_2", "image_3", "depth_2", "depth_3", "poses"} <= differ
 
 
 def test_layout(root):
@@ -304,79 +285,5 @@ def test_layout(root):
 def test_depth_form():
     depth = np.random.default_rng(0).uniform(0.1, 255.99, (20, 30))
     assert np.abs(synthetic.encode_depth(depth) / 256 - depth).max() <= 1 / 512
-    np.testing.assert_array_equal(synthetic.encode_depth(np.array([[0, 256.0, 1e9]])), 0)
-
-
-def test_the_cache_is_made_once_and_mended(tmp_path, capfd):
-    root, calls = tmp_path / "set", []
-    (tmp_path / "set.making-killed").mkdir()  # as a run that was killed leaves it
-    (tmp_path / "set.making-killed" / "poses").mkdir()
-    make = lambda: synthetic.ensure_synthetic(
-        str(root), progress=lambda *done: calls.append(done), **TINY)
-    assert make() == str(root)
-    assert calls == [(1, 2), (2, 2)] and capfd.readouterr().err == ""
-    good = folder_bytes(root)
-    ages = {path: (root / path).stat().st_mtime_ns for path in good}
-    assert make() == str(root) and len(calls) == 2
-    assert ages == {path: (root / path).stat().st_mtime_ns for path in good}
-
-    picture = root / "sequences" / "00" / "image_2" / "000001.png"
-    content = bytearray(picture.read_bytes())
-    content[len(content) // 2] ^= 1
-    picture.write_bytes(content)
-    make()
-    assert len(calls) == 4 and folder_bytes(root) == good
-    assert "000001.png was altered" in capfd.readouterr().err
-    (root / "poses" / "00.txt").unlink()
-    make()
-    assert len(calls) == 6 and folder_bytes(root) == good
-    error = capfd.readouterr().err
-    assert error.count("\n") == 1 and os.path.join("poses", "00.txt") + " is missing" in error
-    manifest = json.loads((root / "manifest.json").read_text())
-    manifest["specification"]["version"] -= 1
-    (root / "manifest.json").write_text(json.dumps(manifest))
-    make()
-    assert len(calls) == 8 and folder_bytes(root) == good
-    assert sorted(os.listdir(tmp_path)) == ["set", "set.making-killed"]
-    os.utime(tmp_path / "set.making-killed", (0, 0))
-    (root / "manifest.json").write_text("{")
-    make()
-    assert folder_bytes(root) == good and os.listdir(tmp_path) == ["set"]
-
-
-def test_what_is_not_ours_is_left_alone(tmp_path):
-    holiday = tmp_path / "holiday.jpg"
-    holiday.write_bytes(b"sun")
-    with pytest.raises(UserError, match="holds holiday.jpg"):
-        synthetic.ensure_synthetic(str(tmp_path), **TINY)
-    with pytest.raises(UserError, match="is a file"):
-        synthetic.ensure_synthetic(str(holiday), **TINY)
-    with pytest.raises(UserError, match="cannot write"):
-        synthetic.ensure_synthetic(str(holiday / "below"), **TINY)
-    with pytest.raises(UserError, match="size must be"):
-        synthetic.ensure_synthetic(str(tmp_path / "new"), **{**TINY, "size": (0, 48)})
-    assert folder_bytes(tmp_path) == {pathlib.Path("holiday.jpg"): b"sun"}
-    synthetic.ensure_synthetic(str(tmp_path / "set"), **TINY)
-    with pytest.raises(UserError, match="another size"):
-        synthetic.ensure_synthetic(str(tmp_path / "set"), **{**TINY, "size": (16, 50)})
-
-
-def test_two_scripts_without_a_main_guard_at_once(tmp_path):
-    script = tmp_path / "script.py"
-    script.write_text("from tfdepth.data import synthetic\n"
-                      "drives = (synthetic.DriveSpec('00', 5, True),)\n"
-                      "print(synthetic.ensure_synthetic(size=(16, 48), drives=drives, "
-                      "frame_count=2))\n"
-                      "import sys; assert 'tensorflow' not in sys.modules\n")
-    project = pathlib.Path(synthetic.__file__).parents[2]
-    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache"),
-                   "PYTHONPATH": str(project)}
-    runs = [subprocess.Popen([sys.executable, str(script)], env=environment, text=True,
-                             stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(2)]
-    answers = [run.communicate(timeout=60) for run in runs]
-    assert [run.returncode for run in runs] == [0, 0], answers
-    assert answers[0] == answers[1] and answers[0][1] == ""
-    made = list((tmp_path / "cache" / "tfdepth").iterdir())
-    assert [str(path) for path in made] == [answers[0][0].strip()]
-    assert made[0].name.startswith("synthetic-")
-    assert len(folder_bytes(made[0])) == 2 * 3 * 2 + 4
+    none = np.array([[0, 255.999, 256.5, 300, 1e9]])
+    np.testing.assert_array_equal(synthetic.encode_depth(none), 0)

@@ -30,7 +30,7 @@ from PIL import Image
 from tfdepth.checks import UserError, check_size
 from tfdepth.data import synthetic_render, synthetic_world
 
-VERSION = 2         # raise it whenever the same specification gives other pictures
+VERSION = 4         # raise it whenever the same specification gives other pictures
 SIZE = (128, 416)   # (height, width) of the default set
 FRAME_COUNT = 48    # frames a drive of the default set
 _MAX_DEPTH = 255.99  # metres; farther ones do not fit into KITTI's 16 bits
@@ -77,7 +77,7 @@ def ensure_synthetic(root: Optional[str] = None, size: Tuple[int, int] = SIZE,
       frame_count: frames a drive.
 
     Raises:
-      UserError: if `size` is none, or `root` holds something else or cannot be written.
+      UserError: `size` is no size, or `root` holds something else or cannot be written.
     """
     check_size("size", size, 1)
     specification = {"version": VERSION, "size": list(size), "frame_count": frame_count,
@@ -90,11 +90,11 @@ def ensure_synthetic(root: Optional[str] = None, size: Tuple[int, int] = SIZE,
     fault = find_fault(root, specification)
     if fault is None:
         return root
-    if os.path.exists(root):
-        _check_replaceable(root, specification)
-        if os.listdir(root):
-            print(f"synthetic data in {root}: {fault}; making the set anew", file=sys.stderr)
     try:
+        if os.path.exists(root):
+            _check_replaceable(root, specification)
+            if os.listdir(root):
+                print(f"synthetic data in {root}: {fault}; making the set anew", file=sys.stderr)
         os.makedirs(os.path.dirname(root), exist_ok=True)
         _remove_leftovers(root)
         making = tempfile.mkdtemp(prefix=os.path.basename(root) + ".making-",
@@ -118,9 +118,7 @@ def render_drive(root: str, drive: DriveSpec, size: Tuple[int, int] = SIZE,
 
     Args:
       root: the set's folder; made if missing.
-      drive: what to render.
-      size: (height, width).
-      frame_count: number of frames, 10 a second.
+      drive: what to render; `size`: (height, width); `frame_count`: frames, 10 a second.
       frame_done: called after each frame.
     """
     world = synthetic_world.build_world(drive.seed, frame_count, drive.with_movers)
@@ -228,11 +226,14 @@ def _move_into_place(making: str, root: str, specification: dict):
             return
         broken = tempfile.mkdtemp(prefix=os.path.basename(root) + ".broken-",
                                   dir=os.path.dirname(root))
-        os.rename(root, os.path.join(broken, "set"))
+        try:
+            os.rename(root, os.path.join(broken, "set"))
+        except FileNotFoundError:
+            pass  # another process has moved it away
         shutil.rmtree(broken, ignore_errors=True)
     try:
         os.rename(making, root)
-    except OSError:
+    except OSError:  # another process was quicker, or this folder cannot be written
         if find_fault(root, specification) is not None:
             raise
 
@@ -241,13 +242,13 @@ def _make(root: str, specification: dict, progress):
     """Renders all drives, one process a core, and writes the manifest last."""
     drives = [DriveSpec(*drive) for drive in specification["drives"]]
     size, frame_count = tuple(specification["size"]), specification["frame_count"]
-    lock, done = threading.Lock(), [0]
+    lock, done, total = threading.Lock(), [0], len(drives) * frame_count
 
     def frame_done():
         with lock:
-            done[0] += 1
+            done[0] = min(done[0] + 1, total)  # a drive that is begun anew counts once
             if progress is not None:
-                progress(done[0], len(drives) * frame_count)
+                progress(done[0], total)
 
     def make_drive(drive):
         if not _render_elsewhere(root, drive, size, frame_count, frame_done):
@@ -279,10 +280,10 @@ synthetic.render_drive(root, synthetic.DriveSpec(*drive), tuple(size), frame_cou
 
 
 def _render_elsewhere(root, drive, size, frame_count, frame_done) -> bool:
-    """Renders a drive in a fresh interpreter; False if that failed.
+    """Renders a drive in a fresh interpreter; False if that failed but may work in this one.
 
-    Not multiprocessing: its fresh workers run the caller's script again if that lacks a
-    `__main__` guard, and forked ones inherit TensorFlow's threads.
+    Not multiprocessing: its fresh workers run a caller's script that lacks a `__main__` guard
+    again, and forked ones inherit TensorFlow's threads.
     """
     job = json.dumps([sys.path, root, list(drive), list(size), frame_count])
     try:
@@ -294,4 +295,6 @@ def _render_elsewhere(root, drive, size, frame_count, frame_done) -> bool:
     with worker:
         for _ in worker.stdout:
             frame_done()
+    if worker.returncode < 0:  # as Control-C does to all processes of a terminal
+        raise RuntimeError(f"rendering drive {drive.name} was ended by signal {-worker.returncode}")
     return worker.returncode == 0

@@ -25,18 +25,18 @@ class Street:
         count = int((length + 180.0) / _STEP)
         self.along = self.start + _STEP * np.arange(count)
         curvature, heading = np.zeros(count), 0.0
-        place = random.uniform(-10.0, 12.0)
+        place = random.uniform(-10.0, 30.0)
         while place < length + 100.0:
-            bend = random.uniform(22.0, 42.0)
-            angle = np.deg2rad(random.uniform(15.0, 65.0)) * random.choice([-1.0, 1.0])
-            angle = np.clip(angle, -0.022 * bend, 0.022 * bend)  # radius 23 m at the least
+            bend = random.uniform(25.0, 45.0)
+            angle = np.deg2rad(random.uniform(8.0, 30.0)) * random.choice([-1.0, 1.0])
+            angle = np.clip(angle, -0.02 * bend, 0.02 * bend)  # radius 25 m at the least
             if abs(heading + angle) > np.deg2rad(80.0):  # the street must not meet itself
                 angle = -angle
             heading += angle
             inside = np.abs(self.along - place - bend / 2) < bend / 2
             curvature[inside] += angle / bend * (
                 1 + np.cos(2 * np.pi * (self.along[inside] - place - bend / 2) / bend))
-            place += bend + random.choice([0.0, random.uniform(5.0, 40.0)])
+            place += bend + random.uniform(10.0, 50.0)
         self.curvature = curvature
         self.heading = np.cumsum(curvature) * _STEP
         self.x = np.cumsum(np.sin(self.heading)) * _STEP
@@ -87,17 +87,13 @@ def rotation(yaw: float, pitch: float, roll: float) -> np.ndarray:
 
 
 def camera_path(random, street: Street, count: int):
-    """How the left camera drives along `street`: at 5 to 13 m/s, turning up to 3 degrees a frame.
+    """How the left camera drives along `street`: at 5 to 13 m/s, turning up to 1.6 degrees a frame.
 
     Returns: street_from_camera [N, 4, 4] and the way travelled along the street [N], metres.
     """
-    base_speed, side = random.uniform(0.6, 1.2), random.choice([-1.0, 1.0])
+    base_speed, side = random.uniform(0.5, 1.0), random.choice([-1.0, 1.0])
     speed = np.clip(base_speed + 0.25 * smooth(random, count, 60.0), 0.5, 1.3)
-    travelled = np.zeros(count)
-    for frame in range(1, count):
-        bend = abs(np.interp(travelled[frame - 1] + 3.0, street.along, street.curvature))
-        travelled[frame] = travelled[frame - 1] + max(
-            0.5, min(speed[frame], 0.050 / max(bend, 1e-6)))  # at most 3 degrees a frame
+    travelled = np.concatenate([[0.0], np.cumsum(speed[1:])])
     lane = side * random.uniform(0.2, 0.4) * street.half_width
     across = lane + random.uniform(0.2, 0.6) * smooth(random, count, 50.0)
     x, z, heading = street.locate(travelled, across)
@@ -108,7 +104,7 @@ def camera_path(random, street: Street, count: int):
                        + 0.08 * random.standard_normal(count).clip(-2, 2))
     roll = degrees * (0.4 * smooth(random, count, 35.0)
                       + 0.06 * random.standard_normal(count).clip(-2, 2))
-    yaw = heading + np.arctan(drift) + degrees * 0.8 * smooth(random, count, 30.0)
+    yaw = heading + np.arctan(drift) + degrees * 0.4 * smooth(random, count, 30.0)
     poses = np.tile(np.eye(4), (count, 1, 1))
     for frame in range(count):
         poses[frame, :3, :3] = rotation(yaw[frame], pitch[frame], roll[frame])
