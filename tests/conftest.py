@@ -10,6 +10,21 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent))
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "tools"))
 
 
+def pytest_configure(config):
+    """Two logical CPUs, before TensorFlow starts: replicas can be tested without a GPU."""
+    import tensorflow as tf
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+
+
+@pytest.fixture
+def toy(monkeypatch):
+    """Makes the toy system a row of SYSTEMS for one test."""
+    from toy_system import Toy, ToyConfig
+    from tfdepth import systems
+    monkeypatch.setitem(systems.SYSTEMS, ToyConfig, Toy)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def cache_folder(tmp_path_factory):
     """A cache folder of the session's own."""

@@ -3,8 +3,10 @@ import os
 import pathlib
 from typing import Union
 
+Path = Union[str, pathlib.Path]
 
-def write_atomically(path: Union[str, pathlib.Path], content: Union[str, bytes]):
+
+def write_atomically(path: Path, content: Union[str, bytes]):
     """Writes `content` to a temporary neighbour of `path` and renames it to `path`.
 
     A reader sees the old file or the new one, never half of it. Text is written as UTF-8 with

@@ -1,11 +1,12 @@
 """A trained model as functions: images -> depth, frames -> motion.
 
-Shape letters: B batch, S sources, N frames, H rows, W columns (the network's size).
+Shape letters: B batch, S sources, N frames, H rows, W columns (the network's size). Memory does
+not grow with N.
 """
 import numpy as np
 import tensorflow as tf
 
-from tfdepth.checks import UserError
+from tfdepth.checks import UserError, check_shape
 from tfdepth.data.pipeline import first_unreadable, frame_batches, resize_image
 from tfdepth.runs import checkpoints
 from tfdepth.runs.folder import RunFolder, load_config
@@ -15,26 +16,44 @@ BATCH_SIZE = 8  # images a forward pass
 
 
 class Predictor:
-    """A system with weights. All images are brought to the size that it was trained at."""
+    """A system with weights. All images are brought to the size that it was trained at.
+
+    Attributes:
+      system: System.
+      config: ExperimentConfig of its run.
+      step: of the checkpoint, for reports.
+      size: (H, W).
+      offsets: S frame offsets of the sources from the target, ascending.
+    """
 
     def __init__(self, system, config, step):
-        """Args: system: System. config: ExperimentConfig. step: of the checkpoint, for reports."""
+        """Args: as the attributes of these names."""
         self.system, self.config, self.step = system, config, step
         self.size, self.offsets = tuple(config.data.size), tuple(config.data.offsets)
-        self._depth = tf.function(lambda image: system.predict_depth(image).depth)
-        self._motion = tf.function(system.predict_motion)
+        # One graph for all batch sizes: the last batch of a clip is a small one.
+        images = tf.TensorSpec([None, *self.size, 3])
+        sources = tf.TensorSpec([None, len(self.offsets), *self.size, 3])
+        self._depth = tf.function(lambda image: system.predict_depth(image).depth,
+                                  input_signature=[images])
+        self._motion = tf.function(system.predict_motion, input_signature=[images, sources])
 
     def depth_of_image(self, image):
         """Depth of one image of any size.
 
         Args: image: uint8 [h, w, 3].
         Returns: float32 [H, W] at the network's size, up to the model's scale.
+        Raises: ValueError: if `image` is not uint8 (floats are not rescaled) or has another shape.
         """
+        check_shape("image", image, ["h", "w", 3])
+        if image.dtype != np.uint8:
+            raise ValueError(f"`image` must be uint8, 0 to 255; got {image.dtype}.")
         resized = tf.cast(resize_image(tf.constant(image), self.size), tf.float32) / 255.0
         return self._depth(resized[tf.newaxis]).numpy()[0, ..., 0]
 
     def depths_of_files(self, paths):
-        """Yields (image [H, W, 3] in [0, 1], depth [H, W]) of image files, in order.
+        """Yields (image [H, W, 3] in [0, 1], depth [H, W]) of image files, in order; float32.
+
+        Depth is > 0, up to the model's scale.
 
         Raises: UserError: if a file cannot be read.
         """
@@ -50,19 +69,23 @@ class Predictor:
           all its sources.
         Raises: UserError: if a file cannot be read.
         """
-        first, last = max(0, -min(self.offsets)), len(paths) - max(0, max(self.offsets))
-        targets = np.arange(first, last)
-        if not len(targets):
-            return {}
-        batches = _readable(frame_batches(paths, self.size, BATCH_SIZE), paths)
-        frames = np.concatenate([np.round(batch.numpy() * 255.0).astype(np.uint8)
-                                 for batch in batches])                    # [N, H, W, 3]
+        before, after = max(0, -min(self.offsets)), max(0, max(self.offsets))
         motions = {}
-        for chunk in np.array_split(targets, -(-len(targets) // BATCH_SIZE)):
-            sources = frames[chunk[:, np.newaxis] + np.array(self.offsets)]
-            source_from_target = self._motion(frames[chunk] / np.float32(255),
-                                              sources / np.float32(255))
-            motions.update(zip(chunk.tolist(), source_from_target.numpy().astype(np.float64)))
+        if len(paths) <= before + after:
+            return motions
+        next_target = before
+        window = np.zeros([0, *self.size, 3], np.float32)  # frames from next_target - before on
+        for images in _readable(frame_batches(paths, self.size, BATCH_SIZE), paths):
+            window = np.concatenate([window, images])
+            count = len(window) - before - after                           # with all their sources
+            if count > 0:
+                targets = before + np.arange(count)                        # places in the window
+                source_from_target = self._motion(
+                    window[targets], window[targets[:, np.newaxis] + np.array(self.offsets)])
+                motions.update(zip(range(next_target, next_target + count),
+                                   source_from_target.numpy().astype(np.float64)))
+                next_target += count
+                window = window[count:]
         return motions
 
 
@@ -83,7 +106,10 @@ def load_predictor(path):
 
 def _readable(batches, paths):
     """The batches; a file that cannot be decoded is named."""
+    done = 0
     try:
-        yield from batches
+        for images in batches:
+            yield images
+            done += len(images)
     except tf.errors.OpError as error:
-        raise first_unreadable(paths) or error from None
+        raise first_unreadable(paths[done:]) or error from None  # in the batch after the good ones

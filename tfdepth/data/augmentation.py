@@ -16,7 +16,7 @@ def draw_scale_and_crop(size, largest, seed):
     Args:
       size: (height, width) of the images, which the crop keeps.
       largest: zoom factors are uniform in [1, largest), independent in y and x.
-      seed: [2] int32; the same seed draws the same numbers.
+      seed: [2] int32 or int64; the same seed draws the same numbers.
 
     Returns:
       scale_yx: [2] float32. offset_yx: [2] int32, pixels of the zoomed image.
@@ -24,7 +24,7 @@ def draw_scale_and_crop(size, largest, seed):
     """
     scale_yx = tf.random.stateless_uniform([2], seed, 1.0, largest)
     room = zoomed_size(size, scale_yx) - tf.constant(size)
-    fraction = tf.random.stateless_uniform([2], seed + [1, 0])
+    fraction = tf.random.stateless_uniform([2], seed + [0, 1])
     return scale_yx, tf.cast(fraction * tf.cast(room + 1, tf.float32), tf.int32)
 
 
@@ -57,3 +57,30 @@ def scale_and_crop(images, intrinsics, scale_yx, offset_yx, keep_pixel_centres=T
 def zoomed_size(size, scale_yx):
     """(height, width) after a zoom, rounded down: [2] int32."""
     return tf.cast(tf.cast(size, tf.float32) * scale_yx, tf.int32)
+
+
+def draw_flip(seed):
+    """Whether a sample is mirrored, with probability 1/2: bool scalar; `seed`: [2] integers."""
+    return tf.random.stateless_uniform([], seed) < 0.5
+
+
+def jitter_colors(images, seed):
+    """Changes brightness, contrast, saturation and hue of all frames alike.
+
+    Args:
+      images: [F, H, W, 3] in [0, 1].
+      seed: [2] integers; the same seed draws the same numbers.
+
+    Returns: [F, H, W, 3] in [0, 1]; with probability 1/2 the images as they were.
+    Source: Godard et al., ICCV 2019, section 4.1 (factors in [0.8, 1.2], hue in [-0.1, 0.1]).
+    """
+    draws = tf.random.stateless_uniform([5], seed)
+    factors = 0.8 + 0.4 * draws[:3]
+
+    def jittered():
+        changed = tf.clip_by_value(images * factors[0], 0.0, 1.0)
+        changed = tf.clip_by_value(tf.image.adjust_contrast(changed, factors[1]), 0.0, 1.0)
+        changed = tf.image.adjust_saturation(changed, factors[2])
+        return tf.clip_by_value(tf.image.adjust_hue(changed, 0.2 * draws[3] - 0.1), 0.0, 1.0)
+
+    return tf.cond(draws[4] < 0.5, jittered, lambda: images)

@@ -18,3 +18,5 @@ class DataConfig:
     min_translation: float = 0.05            # metres a frame; less (by known poses) is static
     min_image_change: float = 0.01           # mean |difference| in [0, 1]; without poses
     scale_crop: float = 1.0                  # zoom by U[1, this] an axis, crop back; 1 = off
+    flip: bool = False                       # mirror half of the samples
+    color_jitter: bool = False               # change the colours that networks see, not losses

@@ -78,8 +78,7 @@ def _image_names(folder: str, quiet: bool = False) -> List[str]:
     """Images in a folder; `quiet`: [] for what is no folder."""
     if quiet and not os.path.isdir(folder):
         return []
-    return [name for name in files.list_folder(folder, "a folder of images")
-            if name.lower().endswith(images.IMAGE_SUFFIXES)]
+    return images.image_names(folder)
 
 
 def _load_video(path: str, intrinsics: str) -> Drive:

@@ -8,7 +8,7 @@ import contextlib
 import os
 import struct
 import zlib
-from typing import NamedTuple, Sequence, Tuple
+from typing import List, NamedTuple, Sequence, Tuple
 
 import numpy as np
 from PIL import Image
@@ -38,6 +38,29 @@ def read_size(path: str) -> Tuple[int, int]:
     return _read_header(path).size
 
 
+def read_frame_size(path: str) -> Tuple[int, int]:
+    """(height, width) of a frame in pixels; reads its header only.
+
+    Raises:
+      UserError: as `read_size`, or an image that `read_image` does not take.
+    """
+    header = _read_header(path)
+    if header.bits == 16 and header.kind == "grey":
+        raise UserError(f"{path}: expected a frame with 8 bits a channel; found 16-bit grey. If it "
+                        "is a depth map it does not belong here; if not, convert it to 8 bits.")
+    return header.size
+
+
+def image_names(folder: str, what: str = "a folder of images") -> List[str]:
+    """Names of the images in a folder, by their suffix, in natural order.
+
+    Raises:
+      UserError: no such folder, or it may not be read; `what` says what was expected.
+    """
+    return [name for name in files.list_folder(folder, what)
+            if name.lower().endswith(IMAGE_SUFFIXES)]
+
+
 def read_image(path: str) -> np.ndarray:
     """Reads a frame.
 
@@ -51,7 +74,7 @@ def read_image(path: str) -> np.ndarray:
       UserError: the file is missing, empty, truncated, damaged or not an image, or is grey with
         16 bits a pixel (a depth map, or a picture whose range nobody declared).
     """
-    _check_frame_header(path)
+    read_frame_size(path)
     with _decoding(path), Image.open(path, formats=("PNG", "JPEG")) as image:
         pixels = np.array(image if image.mode == "RGB" else image.convert("RGB"))
     return pixels                                                            # [H, W, 3]
@@ -70,7 +93,7 @@ def read_thumbnail(path: str, height: int) -> np.ndarray:
     Raises:
       UserError: as `read_image`.
     """
-    _check_frame_header(path)
+    read_frame_size(path)
     with _decoding(path), Image.open(path, formats=("PNG", "JPEG")) as image:
         width = max(1, round(image.width * height / image.height))
         image.draft("L", (2 * width, 2 * height))  # lets a JPEG decode at a fraction of its size
@@ -89,7 +112,7 @@ def verify_image(path: str, frame: bool = True):
       UserError: the file is missing, empty, truncated, damaged or not an image.
     """
     if frame:
-        _check_frame_header(path)
+        read_frame_size(path)
     else:
         _read_header(path)
     with _decoding(path), Image.open(path, formats=("PNG", "JPEG")) as image:
@@ -156,12 +179,25 @@ def write_depth(path: str, depth: np.ndarray, divisor: float = 256.0):
         raise ValueError(f"`depth` must lie in [0, {limit:.2f}] m to be written x {divisor:g}; "
                          f"got {depth.min()} to {depth.max()}.")
     steps = np.where(depth > 0, np.clip(np.rint(depth * divisor), 1, 65534), 0).astype(np.uint16)
+    write_png(path, steps)
+
+
+def write_png(path: str, pixels: np.ndarray):
+    """Writes a picture, uint8 [H, W, 3] (RGB) or [H, W], or uint16 [H, W].
+
+    Args:
+      path: the PNG to write; appears whole or not at all.
+      pixels: as above.
+
+    Raises:
+      UserError: the file cannot be written.
+    """
     temporary = f"{path}.{os.getpid()}.tmp"
     try:
-        Image.fromarray(steps).save(temporary, format="PNG")
+        Image.fromarray(pixels).save(temporary, format="PNG")
         os.replace(temporary, path)
     except OSError as error:
-        raise UserError(f"{path}: cannot write the depth map; {files.one_line(error)}.") from None
+        raise UserError(f"{path}: cannot write the picture; {files.one_line(error)}.") from None
     finally:
         if os.path.exists(temporary):
             os.remove(temporary)
@@ -209,14 +245,6 @@ def _decoding(path: str):
     except Exception as error:  # the set is open: OSError, SyntaxError, ValueError, struct.error
         raise UserError(f"{path}: expected {_EXPECTED}; the file is truncated or damaged "
                         f"({files.one_line(error)}).") from None
-
-
-def _check_frame_header(path: str):
-    """Raises UserError unless the header is that of a frame."""
-    header = _read_header(path)
-    if header.bits == 16 and header.kind == "grey":
-        raise UserError(f"{path}: expected a frame with 8 bits a channel; found 16-bit grey. If it "
-                        "is a depth map it does not belong here; if not, convert it to 8 bits.")
 
 
 def _read_header(path: str) -> _Header:

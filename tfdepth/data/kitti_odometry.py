@@ -167,8 +167,7 @@ def _load_drive(root: str, sequence: str, camera: str) -> Drive:
 
 def _numbered_frames(folder: str) -> Tuple[Tuple[int, ...], List[str]]:
     """Frame numbers, ascending, and file names of an image folder."""
-    names = [name for name in files.list_folder(folder, "a folder of images 000000.png")
-             if name.lower().endswith(images.IMAGE_SUFFIXES)]
+    names = images.image_names(folder, "a folder of images 000000.png")
     if not names:
         raise UserError(f"{folder}: expected images named 000000.png, 000001.png ...; found none.")
     frames = {}

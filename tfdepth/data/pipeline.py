@@ -60,18 +60,28 @@ def training_batches(source, batch_size, seed, start=0, cache_megabytes=0):
         index = _shuffled(position, count, seed)
         target, sources, intrinsics = read_sample(index)
         frames = tf.concat([target[tf.newaxis], sources], axis=0)
-        if source.config.scale_crop > 1.0:
-            draw = tf.stack([tf.constant(seed, tf.int64), position])
-            scale_yx, offset_yx = augmentation.draw_scale_and_crop(
-                source.config.size, source.config.scale_crop, draw)
-            frames, intrinsics = augmentation.scale_and_crop(
-                frames, intrinsics, scale_yx, offset_yx)
-            frames = tf.ensure_shape(frames, [1 + len(source.config.offsets), *source.config.size, 3])
-        return Batch(frames[0], frames[1:], frames[0], frames[1:], intrinsics)
+        return _augment(frames, intrinsics, source.config, position, seed)
 
     return (tf.data.Dataset.range(start * batch_size, tf.int64.max)
             .map(sample, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
             .batch(batch_size, drop_remainder=True).prefetch(2))
+
+
+def _augment(frames, intrinsics, config, position, seed):
+    """Frames [F, H, W, 3] and camera of a sample -> a Batch without its batch axis."""
+    # Every decision has numbers of its own: switching one on does not change the others.
+    draw = lambda decision: tf.stack([position, tf.constant(8 * seed + decision, tf.int64)])
+    if config.scale_crop > 1.0:
+        scale_yx, offset_yx = augmentation.draw_scale_and_crop(
+            config.size, config.scale_crop, draw(0))
+        frames, intrinsics = augmentation.scale_and_crop(frames, intrinsics, scale_yx, offset_yx)
+    frames = tf.ensure_shape(frames, [1 + len(config.offsets), *config.size, 3])
+    if config.flip:
+        frames, intrinsics = tf.cond(
+            augmentation.draw_flip(draw(2)),
+            lambda: camera.flip_left_right(frames, intrinsics), lambda: (frames, intrinsics))
+    seen = augmentation.jitter_colors(frames, draw(3)) if config.color_jitter else frames
+    return Batch(frames[0], frames[1:], seen[0], seen[1:], intrinsics)
 
 
 def evaluation_batches(source, batch_size, limit=0, with_depth=False, cache_megabytes=0):
@@ -138,7 +148,7 @@ def first_unreadable(paths):
     """The UserError of the first image file that cannot be read; None if all can."""
     for path in paths:
         try:
-            images.read_image(path)
+            images.verify_image(path)  # the checksums too: TensorFlow's decoder looks at them
         except UserError as error:
             return error
     return None

@@ -4,17 +4,17 @@ matplotlib is imported when something is drawn, and only its Figure: the user's 
 open figures stay as they are.
 """
 import io
-from typing import Mapping, NamedTuple, Optional, Sequence
+from typing import Mapping, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
 from tfdepth.checks import UserError, check_shape
-from tfdepth.evaluation.files import Path
 from tfdepth.evaluation.odometry import fit_scale
 from tfdepth.evaluation.trajectories import rebase
-from tfdepth.files import write_atomically
+from tfdepth.files import Path, write_atomically
 
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00")  # apart for the colour-blind
+_DEPTH_COLOURS = "magma"                    # near is bright
 _NO_DATA = "0.25"       # grey of pixels that were not measured
 _DPI = 130
 _CELL, _GAP = 3.2, 0.05                     # inches: width of one image of a panel, between two
@@ -149,10 +149,32 @@ def _depth_colours(pictures) -> Mapping[str, object]:
         values = np.concatenate([np.zeros(0), *(_inverse(depth).compressed()
                                                 for depth in depths)])
         if values.size:
-            low, high = np.percentile(values, [1, 99])
-            spare = 0.0 if high > 1.001 * low else 0.5 * low  # one depth only: a range around it
-            return {"cmap": "magma", "vmin": low - spare, "vmax": high + spare}
-    return {"cmap": "magma", "vmin": 0.0, "vmax": 1.0}
+            low, high = inverse_depth_range(values)
+            return {"cmap": _DEPTH_COLOURS, "vmin": low, "vmax": high}
+    return {"cmap": _DEPTH_COLOURS, "vmin": 0.0, "vmax": 1.0}
+
+
+def inverse_depth_range(inverse_depths: np.ndarray) -> Tuple[float, float]:
+    """The range that colours span: from the 1st to the 99th percentile of inverse depths > 0."""
+    low, high = np.percentile(inverse_depths, [1, 99])
+    spare = 0.0 if high > 1.001 * low else 0.5 * low  # one depth only: a range around it
+    return float(low - spare), float(high + spare)
+
+
+def colour_depth(depth: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Depth as a picture of inverse depth, near is bright.
+
+    Args:
+      depth: [H, W], > 0.
+      low, high: inverse depths of the darkest and of the brightest colour; what lies beyond has
+        the same colour.
+
+    Returns:
+      uint8 [H, W, 3], RGB.
+    """
+    import matplotlib
+    shares = (1.0 / depth - low) / (high - low)
+    return matplotlib.colormaps[_DEPTH_COLOURS](shares, bytes=True)[..., :3]
 
 
 def _metre_ticks(colours) -> Mapping[float, str]:

@@ -5,9 +5,8 @@ from typing import NamedTuple
 import numpy as np
 
 from tfdepth.checks import UserError, check_shape
-from tfdepth.evaluation.files import Path
 from tfdepth.evaluation.trajectories import format_tum, read_tum, rebase
-from tfdepth.files import write_atomically
+from tfdepth.files import Path, write_atomically
 
 TIME_TOLERANCE = 0.01  # seconds between two poses that are of the same frame
 

@@ -12,8 +12,7 @@ from typing import Any, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
-from tfdepth.evaluation.files import Path
-from tfdepth.files import write_atomically
+from tfdepth.files import Path, write_atomically
 
 Row = Tuple[str, Mapping[str, Any]]
 NOT_AVAILABLE = "n/a"

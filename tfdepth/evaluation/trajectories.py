@@ -10,12 +10,13 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from tfdepth.checks import UserError, check_shape
-from tfdepth.evaluation.files import Path, read_number_lines
-from tfdepth.files import write_atomically
+from tfdepth.data.files import parse_numbers, read_text
+from tfdepth.files import Path, write_atomically
 
 # How far R^T R may be from the identity, and |quaternion| from 1, in a file. Published files
 # are rounded: KITTI's own are within 1e-5, those with four decimals within 1e-3.
 ROTATION_TOLERANCE = 1e-2
+_TUM = "a trajectory, timestamp tx ty tz qx qy qz qw a line"
 
 
 class TimedTrajectory(NamedTuple):
@@ -102,34 +103,6 @@ def rotations_from_quaternions(quaternions_xyzw: np.ndarray) -> np.ndarray:
     return rotations.reshape(quaternions_xyzw.shape[:-1] + (3, 3))
 
 
-def read_kitti_poses(path: Path) -> np.ndarray:
-    """Reads a pose file of the KITTI odometry benchmark.
-
-    One line a frame: the 12 numbers of [R | t], row by row.
-
-    Returns:
-      world_from_camera [N, 4, 4].
-
-    Raises:
-      UserError: a line has not 12 finite numbers or its matrix is not a rotation; the file is
-        missing or empty.
-    """
-    rows = read_number_lines(path, 12, "a pose: the 3x4 matrix [R|t], row by row")
-    matrices = np.array([values for _, values in rows]).reshape(-1, 3, 4)
-    rotations = matrices[:, :, :3]
-    with np.errstate(over="ignore", invalid="ignore"):  # absurd numbers: refused below
-        squares = np.swapaxes(rotations, 1, 2) @ rotations
-        deviations = np.abs(squares - np.eye(3)).max(axis=(1, 2))
-        determinants = np.linalg.det(rotations)
-    for (number, _), deviation, determinant in zip(rows, deviations, determinants):
-        if not (deviation <= ROTATION_TOLERANCE and determinant > 0):
-            raise UserError(
-                f"{path}, line {number}: expected a rotation matrix in the first three columns; "
-                f"found R^T R up to {deviation:.3g} from the identity and determinant "
-                f"{determinant:.3g}.")
-    return rigid_transforms(rotations, matrices[:, :, 3])
-
-
 def write_kitti_poses(path: Path, world_from_camera: np.ndarray):
     """Writes world_from_camera [N, 4, 4] as KITTI poses: 12 numbers a line, 10 digits each.
 
@@ -151,7 +124,11 @@ def read_tum(path: Path) -> TimedTrajectory:
       UserError: a line has not 8 finite numbers, its quaternion is not of length 1, or time does
         not advance; the file is missing or empty.
     """
-    rows = read_number_lines(path, 8, "timestamp tx ty tz qx qy qz qw")
+    lines = enumerate(read_text(path, _TUM).splitlines(), start=1)
+    rows = [(number, parse_numbers(line, 8, f"{path}, line {number}"))
+            for number, line in lines if line.strip() and not line.lstrip().startswith("#")]
+    if not rows:
+        raise UserError(f"{path}: expected {_TUM}; found only comments.")
     table = np.array([values for _, values in rows])
     lengths = np.linalg.norm(table[:, 4:], axis=1)
     previous = -np.inf

@@ -10,6 +10,7 @@ Camera frame: x right, y down, z forward. `intrinsics` [3, 3] = [[fx, s, cx], [0
 import tensorflow as tf
 
 from tfdepth.checks import check_shape
+from tfdepth.geometry.products import matmul
 
 # Points nearer to the camera plane than this (in the unit of the depth), or behind it, have no
 # picture. The bound also keeps the gradient of 1 / z finite.
@@ -49,7 +50,7 @@ def unproject(depth, intrinsics):
     check_shape("depth", depth, ["B", "H", "W", 1])
     check_shape("intrinsics", intrinsics, ["B", 3, 3])
     shape = tf.shape(depth)
-    rays = inverse_intrinsics(intrinsics) @ pixel_grid(shape[1], shape[2], depth.dtype)
+    rays = matmul(inverse_intrinsics(intrinsics), pixel_grid(shape[1], shape[2], depth.dtype))
     points = rays * tf.reshape(depth, [shape[0], 1, -1])                   # [B, 3, H * W]
     return tf.linalg.matrix_transpose(points)
 
@@ -70,7 +71,7 @@ def project(points, intrinsics):
     """
     check_shape("points", points, ["B", "N", 3])
     check_shape("intrinsics", intrinsics, ["B", 3, 3])
-    homogeneous = tf.matmul(intrinsics, points, transpose_b=True)          # [B, 3, N]
+    homogeneous = matmul(intrinsics, tf.linalg.matrix_transpose(points))   # [B, 3, N]
     pixels, in_front = divide_by_depth(homogeneous)
     return tf.linalg.matrix_transpose(pixels), in_front
 
@@ -98,17 +99,29 @@ def resize_intrinsics(intrinsics, scale_yx, keep_pixel_centres=True):
         multiplies the principal point only, as SfMLearner published.
 
     Returns: [..., 3, 3], pixels after the resize.
+    Raises: ValueError: if the last axes of `intrinsics` are not 3 x 3.
     """
+    check_shape("intrinsics", intrinsics, ["...", 3, 3])
     scale_y, scale_x = scale_yx
     shift = 0.5 if keep_pixel_centres else 0.0
     new_from_old = _pixel_map(intrinsics.dtype, scale_x, scale_y,
                               shift * scale_x - shift, shift * scale_y - shift)
-    return new_from_old @ intrinsics
+    return matmul(new_from_old, intrinsics)
 
 
 def crop_intrinsics(intrinsics, offset_yx):
-    """The camera of an image whose first `offset_yx` rows and columns were cut: [..., 3, 3]."""
-    return _pixel_map(intrinsics.dtype, 1.0, 1.0, -offset_yx[1], -offset_yx[0]) @ intrinsics
+    """The camera of an image after its first rows and columns were cut.
+
+    Args:
+      intrinsics: [..., 3, 3], pixels before the crop.
+      offset_yx: how many (rows, columns) were cut; floats.
+
+    Returns: [..., 3, 3], pixels after the crop.
+    Raises: ValueError: if the last axes of `intrinsics` are not 3 x 3.
+    """
+    check_shape("intrinsics", intrinsics, ["...", 3, 3])
+    new_from_old = _pixel_map(intrinsics.dtype, 1.0, 1.0, -offset_yx[1], -offset_yx[0])
+    return matmul(new_from_old, intrinsics)
 
 
 def flip_left_right(image, intrinsics):
@@ -121,16 +134,16 @@ def flip_left_right(image, intrinsics):
     Returns:
       The mirrored image and its camera, shapes as given. A world mirrored in x and seen through
       the new camera gives the new image: cx' = W - 1 - cx, focal lengths stay positive.
+
+    Raises: ValueError: if the last axes of `intrinsics` are not 3 x 3.
     """
+    check_shape("intrinsics", intrinsics, ["...", 3, 3])
     mirror_pixels = _pixel_map(intrinsics.dtype, -1.0, 1.0, image.shape[-2] - 1.0, 0.0)
-    mirror_camera = tf.linalg.diag(tf.constant([-1.0, 1.0, 1.0], intrinsics.dtype))
-    return tf.reverse(image, axis=[-2]), mirror_pixels @ intrinsics @ mirror_camera
+    mirror_camera = tf.constant([-1.0, 1.0, 1.0], intrinsics.dtype)  # times each column
+    return tf.reverse(image, axis=[-2]), matmul(mirror_pixels, intrinsics) * mirror_camera
 
 
 def _pixel_map(dtype, scale_x, scale_y, shift_x, shift_y):
     """[3, 3] matrix of u' = scale_x u + shift_x, v' = scale_y v + shift_y."""
-    one = tf.ones([], dtype)
-    zero = tf.zeros([], dtype)
-    rows = [[scale_x * one, zero, shift_x * one], [zero, scale_y * one, shift_y * one],
-            [zero, zero, one]]
-    return tf.stack([tf.stack([tf.cast(entry, dtype) for entry in row]) for row in rows])
+    return tf.convert_to_tensor(
+        [[scale_x, 0.0, shift_x], [0.0, scale_y, shift_y], [0.0, 0.0, 1.0]], dtype)

@@ -7,6 +7,7 @@ import tensorflow as tf
 from tensorflow_graphics.geometry.transformation import rotation_matrix_3d
 
 from tfdepth.checks import check_shape
+from tfdepth.geometry.products import matmul
 
 
 def from_euler_xyz(angles):
@@ -47,7 +48,7 @@ def from_axis_angle(axis_angle):
     cosine_quotient = tf.where(small, 0.5 - square / 24.0, 2.0 * tf.sin(angle / 2.0)**2 / safe)
     cross = _cross_product_matrix(axis_angle)
     identity = tf.eye(3, dtype=axis_angle.dtype)
-    return identity + sine_quotient * cross + cosine_quotient * (cross @ cross)
+    return identity + sine_quotient * cross + cosine_quotient * matmul(cross, cross)
 
 
 def from_quaternion(quaternion_wxyz):

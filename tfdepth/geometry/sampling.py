@@ -2,11 +2,16 @@
 
 Shape letters: B batch, H rows, W columns, N samples, C channels.
 """
+import numpy as np
 import tensorflow as tf
 
 from tfdepth.checks import check_choice, check_shape
 
 BORDERS = ("zeros", "border")
+
+# A sample that lies outside by less than this many machine epsilons of the image's size counts as
+# on the border: a border pixel that is projected onto itself misses by about one.
+ROUNDING = 4.0
 
 
 def bilinear_sample(image, pixels, border="zeros"):
@@ -16,20 +21,21 @@ def bilinear_sample(image, pixels, border="zeros"):
       image: [B, H, W, C], float; H and W static or not.
       pixels: [B, N, 2], (u, v); the centre of the top-left pixel is (0, 0).
       border: what lies beyond the outermost pixel centres. "zeros": nothing; samples there are
-        0 at once, without fading. "border": the nearest border pixel.
+        0 at once, without fading. "border": the nearest border pixel; the top-left pixel for
+        coordinates that are not finite.
 
     Returns:
       samples: [B, N, C].
       valid: [B, N] bool, whether the sample lies within the outermost pixel centres, these
-        included. Coordinates that are not finite are not valid.
+        included, up to ROUNDING. Coordinates that are not finite are not valid.
 
     Raises:
       ValueError: if a static shape differs from the above.
       UserError: on an unknown `border`.
 
-    Gradients reach image and coordinates; they are zero for coordinates that are not valid (with
-    "border": along the clamped axis). Where a coordinate is a whole number the derivative is that
-    of the cell to the right (below), at the last pixel of the cell to the left (above).
+    Gradients reach image and coordinates. Those of coordinates are zero where a sample is not valid
+    (with "border": along the clamped axis). Where a coordinate is a whole number they are those of
+    the cell to the right (below), at the last pixel of the cell to the left (above).
     Source: Jaderberg et al., Spatial Transformer Networks, NeurIPS 2015, eq. 5.
     """
     check_shape("image", image, ["B", "H", "W", "C"])
@@ -38,13 +44,14 @@ def bilinear_sample(image, pixels, border="zeros"):
     shape = tf.shape(image)
     height, width = shape[1], shape[2]
     last = tf.cast(tf.stack([width, height]) - 1, pixels.dtype)            # [2]
-    valid = tf.reduce_all((pixels >= 0.0) & (pixels <= last), axis=-1)     # False for NaN
+    slack = ROUNDING * np.finfo(pixels.dtype.as_numpy_dtype).eps * (last + 1.0)
+    valid = tf.reduce_all((pixels >= -slack) & (pixels <= last + slack), axis=-1)  # False for NaN
     # Coordinates are brought inside before any arithmetic: far outside, weights would be huge
     # numbers that cancel only approximately, and an index would overflow.
     keep = valid if border == "zeros" else tf.reduce_all(tf.math.is_finite(pixels), axis=-1)
     inside = tf.where(keep[..., tf.newaxis], pixels, tf.zeros_like(pixels))
     inside = tf.clip_by_value(inside, tf.zeros_like(last), last)
-    # The last pixel belongs to the cell before it, so that it is itself reproduced exactly.
+    # The last pixel belongs to the cell before it, so that it is itself reproduced.
     corner = tf.clip_by_value(tf.floor(inside), tf.zeros_like(last), tf.maximum(last - 1.0, 0.0))
     weight = inside - tf.stop_gradient(corner)                             # [B, N, 2], in [0, 1]
     index = tf.cast(corner, tf.int32)

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from tfdepth.checks import check_shape
 from tfdepth.geometry import rotations
+from tfdepth.geometry.products import matmul
 
 
 def from_rotation_translation(rotation, translation):
@@ -52,8 +53,8 @@ def inverse(b_from_a):
     """
     check_shape("b_from_a", b_from_a, ["...", 4, 4])
     rotation = tf.linalg.matrix_transpose(b_from_a[..., :3, :3])
-    translation = -tf.linalg.matvec(rotation, b_from_a[..., :3, 3])
-    return from_rotation_translation(rotation, translation)
+    translation = -matmul(rotation, b_from_a[..., :3, 3:])                         # [..., 3, 1]
+    return from_rotation_translation(rotation, translation[..., 0])
 
 
 def transform_points(b_from_a, points_a):
@@ -69,5 +70,5 @@ def transform_points(b_from_a, points_a):
     check_shape("b_from_a", b_from_a, ["...", 4, 4])
     check_shape("points_a", points_a, ["...", "N", 3])
     rotation, translation = b_from_a[..., :3, :3], b_from_a[..., :3, 3]
-    return (tf.matmul(points_a, rotation, transpose_b=True)
-            + translation[..., tf.newaxis, :])
+    rotated = matmul(points_a, tf.linalg.matrix_transpose(rotation))               # [..., N, 3]
+    return rotated + translation[..., tf.newaxis, :]

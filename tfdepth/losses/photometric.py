@@ -4,9 +4,11 @@ Shape letters: B batch, H rows, W columns, C channels; leading axes are free.
 """
 import tensorflow as tf
 
+from tfdepth.checks import check_shape
+
 
 def l1_error(image, other):
-    """Absolute difference: two [..., H, W, C] -> [..., H, W, C]."""
+    """Absolute difference of two images that broadcast: [..., H, W, C] -> [..., H, W, C]."""
     return tf.abs(image - other)
 
 
@@ -15,14 +17,17 @@ def masked_mean(error, valid):
 
     Args:
       error: [..., H, W, C].
-      valid: [..., H, W, 1] bool; pixels outside it do not count.
+      valid: [..., H, W, 1] bool, leading axes as `error`; pixels outside it do not count, even
+        where their error is not finite.
 
     Returns: [...]; 0 for an image without a valid pixel. The divisor never falls below a tenth of
-    the pixels, so that a loss cannot fall by pushing most pixels out of the picture.
+    the pixels: the noisy mean of a few pixels would otherwise weigh as much as a whole image.
+    Raises: ValueError: if a static shape differs from the above.
     """
-    weight = tf.cast(valid, error.dtype)
-    total = tf.reduce_sum(error * weight, axis=[-3, -2, -1])
-    count = tf.reduce_sum(weight, axis=[-3, -2, -1])
+    axes = [n or f"axis {i}" for i, n in enumerate(error.shape[:-1])]
+    check_shape("valid", valid, [*axes, 1])
+    total = tf.reduce_sum(tf.where(valid, error, tf.zeros_like(error)), axis=[-3, -2, -1])
+    count = tf.reduce_sum(tf.cast(valid, error.dtype), axis=[-3, -2, -1])
     shape = tf.shape(error)
     pixels = tf.cast(shape[-3] * shape[-2], error.dtype)
     channels = tf.cast(shape[-1], error.dtype)

@@ -10,21 +10,23 @@ class Convolution(tf.keras.layers.Layer):
     """Convolution, optional batch normalisation, activation.
 
     Zero padding of TensorFlow's kind "same": at stride 2 the extra row and column lie at the
-    bottom and right. Weights start Glorot uniform, biases zero.
+    bottom and right.
 
     Input: [B, H, W, C]. Output: [B, ceil(H / stride), ceil(W / stride), channels], or, transposed,
     [B, H * stride, W * stride, channels].
     """
 
     def __init__(self, name, channels, kernel, stride=1, activation=None, transposed=False,
-                 normalization="none"):
+                 normalization="none", initializer="glorot_uniform", initial_bias=0.0):
         """Args: normalization: "none": with bias. "batch": batch normalisation without scale
         instead of the bias, statistics averaged over about 100 steps."""
         super().__init__(name=name)
         check_choice("normalization", normalization, NORMALIZATIONS)
         kind = tf.keras.layers.Conv2DTranspose if transposed else tf.keras.layers.Conv2D
         self.convolution = kind(channels, kernel, strides=stride, padding="same",
-                                use_bias=normalization == "none", name=name)
+                                use_bias=normalization == "none", name=name,
+                                kernel_initializer=initializer,
+                                bias_initializer=tf.keras.initializers.Constant(initial_bias))
         self.normalization = None
         if normalization == "batch":
             self.normalization = tf.keras.layers.BatchNormalization(

@@ -2,6 +2,8 @@
 
 Shape letters: B batch, H rows, W columns.
 """
+import math
+
 import tensorflow as tf
 
 from tfdepth.networks.convolutions import Convolution, legacy_bilinear, legacy_nearest
@@ -23,12 +25,18 @@ class DispNet(tf.keras.Model):
     """
     size_multiple = 16
 
-    def __init__(self, min_disparity=0.01, normalization="none"):
+    def __init__(self, min_disparity=0.01, normalization="none", initializer="glorot_uniform",
+                 initial_disparity=0.0):
         """Args: min_disparity: > 0, bounds the depth by 1 / min_disparity.
-        normalization: "none" or "batch", see `Convolution`."""
+        normalization: "none" or "batch", see `Convolution`. initializer: of the kernels before a
+        ReLU. initial_disparity: of every pixel at the start; 0 = random around 5, as published."""
         super().__init__(name="depth_net")
         self.min_disparity = min_disparity
-        block = dict(activation="relu", normalization=normalization)
+        block = dict(activation="relu", normalization=normalization, initializer=initializer)
+        head = dict(activation="sigmoid")
+        if initial_disparity > 0:
+            start = (initial_disparity - min_disparity) / 10.0
+            head.update(initializer="zeros", initial_bias=math.log(start / (1.0 - start)))
         self.encoder = []                                                  # (cnv, cnvb) a level
         for level, (channels, kernel) in enumerate(ENCODER, start=1):
             self.encoder.append((
@@ -39,7 +47,7 @@ class DispNet(tf.keras.Model):
             self.decoder.append((
                 Convolution(f"upcnv{level}", channels, 3, stride=2, transposed=True, **block),
                 Convolution(f"icnv{level}", channels, 3, **block)))
-        self.heads = [Convolution(f"disp{level}", 1, 3, activation="sigmoid")
+        self.heads = [Convolution(f"disp{level}", 1, 3, **head)
                       for level in range(1, NUM_OUTPUTS + 1)]
 
     def call(self, image, training=False):

@@ -29,12 +29,14 @@ class PoseExplainabilityNet(tf.keras.Model):
     """
     size_multiple = 32
 
-    def __init__(self, num_sources, masks, normalization="none"):
+    def __init__(self, num_sources, masks, normalization="none",
+                 initializer="glorot_uniform"):
         """Args: num_sources: S. masks: whether the explainability branch exists.
-        normalization: "none" or "batch", see `Convolution`."""
+        normalization: "none" or "batch", see `Convolution`. initializer: of the kernels before a
+        ReLU."""
         super().__init__(name="pose_exp_net")
         self.num_sources = num_sources
-        block = dict(activation="relu", normalization=normalization)
+        block = dict(activation="relu", normalization=normalization, initializer=initializer)
         self.shared = [Convolution(f"cnv{level}", channels, kernel, stride=2, **block)
                        for level, (channels, kernel) in enumerate(SHARED, start=1)]
         self.pose = [Convolution(f"pose/cnv{level}", channels, kernel, stride=2, **block)

@@ -106,7 +106,7 @@ def restore(checkpoint, folder, step, partial=False):
             status.assert_consumed()
         else:
             status.expect_partial()
-    except (tf.errors.OpError, AssertionError, ValueError) as error:
+    except (tf.errors.OpError, AssertionError, ValueError, IndexError) as error:
         reason = str(error).strip().splitlines()[0][:160]
         raise UserError(f"{path}: expected an intact checkpoint; it cannot be read "
                         f"({reason}).") from error

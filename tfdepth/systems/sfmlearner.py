@@ -35,6 +35,8 @@ class SfMLearnerConfig:
     loss_weights: SfMLearnerWeights = dataclasses.field(default_factory=SfMLearnerWeights)
     min_disparity: float = 0.01        # depth < 1 / this; the paper prints 0.1, all code has 0.01
     normalization: str = "none"        # "none" or "batch" (the paper): in all but output layers
+    initializer: str = "glorot_uniform"  # of kernels before a ReLU; "he_normal" learns faster
+    initial_disparity: float = 0.0     # of all pixels at the start; 0: random around 5, published
     border: str = "zeros"              # beyond the source's picture: "zeros" or "border"
     mask_outside: bool = False         # True: pixels seen outside a source do not count
     pyramid_intrinsics: str = "scaled"  # "scaled": K / 2^s as published; "exact": pixel centres
@@ -47,9 +49,13 @@ class SfMLearner(System):
         super().__init__(config, num_sources)
         check_choice("config.system.pyramid_intrinsics", config.pyramid_intrinsics,
                      ("scaled", "exact"))
+        check_choice("config.system.initializer", config.initializer,
+                     ("glorot_uniform", "he_normal"))
         masks = config.loss_weights.explainability > 0
-        self.depth_net = DispNet(config.min_disparity, config.normalization)
-        self.pose_net = PoseExplainabilityNet(num_sources, masks, config.normalization)
+        self.depth_net = DispNet(config.min_disparity, config.normalization,
+                                 config.initializer, config.initial_disparity)
+        self.pose_net = PoseExplainabilityNet(num_sources, masks, config.normalization,
+                                              config.initializer)
         self.size_multiple = (self.pose_net if masks else self.depth_net).size_multiple
 
     def forward(self, batch, training):

@@ -14,7 +14,7 @@ from tfdepth.runs.config import check_config
 from tfdepth.runs.folder import open_run
 from tfdepth.systems import build_system
 from tfdepth.training.logs import RunLog
-from tfdepth.training.optimizers import build_optimizer
+from tfdepth.training.optimizers import build_optimizer, learning_rate
 from tfdepth.training.step import make_train_step
 from tfdepth.training.validation import Validation
 
@@ -52,8 +52,7 @@ def train(config, workdir, strategy=None):
         print(describe(source))
         steps_per_epoch = source.num_samples / config.train.batch_size
         system.create_variables(config.data.size)
-        optimizer = build_optimizer(config.optimizer, steps_per_epoch)
-        optimizer.build(system.trainable_variables)
+        optimizer = build_optimizer(config.optimizer, steps_per_epoch, system.trainable_variables)
         bad_steps = tf.Variable(0, trainable=False, dtype=tf.int64)
     validation = None
     if split.validation:
@@ -91,9 +90,9 @@ def train(config, workdir, strategy=None):
             bar.update()
             if done % config.train.log_every == 0 or done == last:
                 values = window.mean(config.train.batch_size)
-                rate = float(tf.convert_to_tensor(optimizer.learning_rate))
                 log.scalars(done, {**values, "gradient_norm": float(result.gradient_norm),
-                                   "learning_rate": rate, "bad_steps": int(bad_steps)})
+                                   "learning_rate": learning_rate(optimizer),
+                                   "bad_steps": int(bad_steps)})
                 bar.set_postfix({name: f"{value:.4g}" for name, value in values.items()})
                 window = _Window()
             if done % save_every == 0 or done == last:

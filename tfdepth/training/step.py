@@ -19,7 +19,7 @@ def make_train_step(strategy, system, optimizer, clip_norm=0.0):
     Args:
       strategy: tf.distribute.Strategy in whose scope system and optimizer were made.
       system: System with its variables created.
-      optimizer: Keras optimiser, built for the system's trainable variables.
+      optimizer: as `build_optimizer` makes it.
       clip_norm: largest global gradient norm; 0 = not clipped.
 
     Returns: a function Batch (distributed) -> StepResult.
@@ -44,7 +44,7 @@ def make_train_step(strategy, system, optimizer, clip_norm=0.0):
         return gradients, {**terms, "total": total}, norm, pixel_sum
 
     def apply(gradients):
-        optimizer.apply_gradients(zip(gradients, variables), skip_gradients_aggregation=True)
+        optimizer.apply_gradients(zip(gradients, variables), experimental_aggregate_gradients=False)
 
     @tf.function
     def step(batch):

@@ -1,0 +1,148 @@
+"""Batches: order, resume, augmentation, cameras, unreadable files."""
+import dataclasses
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from data_folders import SIZE, write_kitti
+
+from tfdepth.checks import UserError
+from tfdepth.data import pipeline
+from tfdepth.data.config import DataConfig
+from tfdepth.data.datasets import load_drives
+from tfdepth.data.images import read_image
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    root = tmp_path_factory.mktemp("kitti")
+    write_kitti(root, "00", count=7)
+    write_kitti(root, "03", count=6, calibration="P0: 31 0 18 0 0 29 11 0 0 0 1 0")
+    return root
+
+
+def source_of(root, **changes):
+    config = dataclasses.replace(
+        DataConfig("kitti_odometry", str(root), size=(16, 32)), **changes)
+    return pipeline.open_source(load_drives(config), config)
+
+
+def take(dataset, count):
+    return [type(batch)(*(None if field is None else field.numpy() for field in batch))
+            for batch in dataset.take(count)]
+
+
+def flat(batches):
+    """The samples of batches, one batch after the other."""
+    return [type(batch)(*(field[k] if field is not None else None for field in batch))
+            for batch in batches for k in range(len(batch.target))]
+
+
+def test_every_epoch_is_another_permutation(root):
+    source = source_of(root)
+    assert source.num_samples == 9                     # 5 + 4
+    samples = flat(take(pipeline.training_batches(source, 2, seed=7), 9))
+    inorder = flat(take(pipeline.evaluation_batches(source, 4), 3))
+    number = {sample.target.tobytes(): k for k, sample in enumerate(inorder)}
+    order = [number[sample.target.tobytes()] for sample in samples]  # epochs straddle batches
+    assert sorted(order[:9]) == sorted(order[9:]) == list(range(9))
+    assert order[:9] != order[9:] and order[:9] != list(range(9))
+    again = flat(take(pipeline.training_batches(source, 3, seed=7), 6))
+    assert [number[sample.target.tobytes()] for sample in again] == order  # whatever the batch
+    other = flat(take(pipeline.training_batches(source, 2, seed=8), 9))
+    assert [number[sample.target.tobytes()] for sample in other] != order
+
+
+AUGMENTED = dict(scale_crop=1.15, flip=True, color_jitter=True)
+
+
+@pytest.mark.parametrize("megabytes", [0, 10])
+def test_resumes_where_it_was(root, megabytes):
+    source = source_of(root, **AUGMENTED)
+    whole = take(pipeline.training_batches(source, 2, 7), 6)
+    rest = take(pipeline.training_batches(source, 2, 7, start=3, cache_megabytes=megabytes), 3)
+    for expected, found in zip(whole[3:], rest):
+        for one, two in zip(expected[:5], found):
+            np.testing.assert_array_equal(one, two)
+
+
+def test_sample_names_are_those_of_the_batch(root):
+    source = source_of(root)
+    batches = take(pipeline.training_batches(source, 3, seed=2), 4)
+    images = {drive.name: drive.image_paths for drive in source.drives}
+    for step, batch in enumerate(batches):
+        names, paths = pipeline.sample_names(source, 3, 2, step)
+        for name, target in zip(names, batch.target):
+            drive, frame = name.split(" frame ")
+            expected = pipeline.resize_image(read_image(images[drive][int(frame)]), (16, 32))
+            np.testing.assert_array_equal(np.round(target * 255), expected)
+            assert images[drive][int(frame)] in paths
+
+
+def test_camera_follows_the_resize(root):
+    source = source_of(root)
+    batch = take(pipeline.evaluation_batches(source, 9), 1)[0]
+    scale_y, scale_x = 16 / SIZE[0], 32 / SIZE[1]
+    # the centre of the old top-left pixel is (0.5, 0.5) from the image's corner
+    first = [[30 * scale_x, 0, 19.5 * scale_x - 0.5], [0, 32 * scale_y, 12.5 * scale_y - 0.5],
+             [0, 0, 1]]
+    np.testing.assert_allclose(batch.intrinsics[0], first, rtol=1e-6)
+    assert batch.intrinsics[8][0, 0] == pytest.approx(31 * scale_x)
+    assert batch.sources.shape == (9, 2, 16, 32, 3)
+    np.testing.assert_array_equal(batch.sources[1, 0], batch.target[0])  # in time order
+    np.testing.assert_array_equal(batch.sources[0, 1], batch.target[1])
+
+
+def test_augmentation_is_drawn_once_a_sample(root):
+    """Identical frames stay identical, whatever is drawn; different samples get other draws."""
+    still = source_of(root, **AUGMENTED)
+    rows = np.repeat(still.table.indices[:, :1], 3, axis=1)            # the target three times
+    still = still._replace(table=still.table._replace(indices=rows))
+    cameras, changed = set(), 0
+    for sample in flat(take(pipeline.training_batches(still, 3, 1), 6)):
+        for name, inputs in (("sources", "target"), ("source_inputs", "target_input")):
+            for frame in getattr(sample, name):
+                np.testing.assert_array_equal(frame, getattr(sample, inputs))
+        cameras.add(sample.intrinsics.tobytes())
+        changed += not np.array_equal(sample.target, sample.target_input)
+        assert sample.target.min() >= 0 and sample.target_input.max() <= 1
+    assert len(cameras) == 18 and 2 < changed < 16                     # jitter: half of 18
+
+
+def test_flip_moves_picture_and_camera(root):
+    plain = {tuple(sample.target.ravel()[:50]): sample
+             for sample in flat(take(pipeline.training_batches(source_of(root), 3, 1), 3))}
+    mirrored = 0
+    for sample in flat(take(pipeline.training_batches(source_of(root, flip=True), 3, 1), 3)):
+        if tuple(sample.target.ravel()[:50]) in plain:
+            continue
+        mirrored += 1
+        before = plain[tuple(sample.target[:, ::-1].ravel()[:50])]
+        np.testing.assert_array_equal(sample.sources, before.sources[:, :, ::-1])
+        assert sample.intrinsics[0, 2] == pytest.approx(31 - before.intrinsics[0, 2])
+        assert sample.intrinsics[0, 0] == before.intrinsics[0, 0] > 0
+    assert 1 <= mirrored <= 8
+
+
+def test_limit_spreads_evenly(root):
+    batches = flat(take(pipeline.evaluation_batches(source_of(root), 4, limit=3), 3))
+    everything = flat(take(pipeline.evaluation_batches(source_of(root), 4), 3))
+    assert len(batches) == 3
+    for found, k in zip(batches, (0, 4, 8)):
+        np.testing.assert_array_equal(found.target, everything[k].target)
+
+
+@pytest.mark.parametrize("megabytes", [0, 10])
+def test_unreadable_file_is_named(tmp_path, megabytes):
+    root = write_kitti(tmp_path / "kitti", "00", count=5)
+    source = source_of(root)
+    broken = source.drives[0].image_paths[2]
+    with open(broken, "r+b") as file:
+        file.truncate(300)
+    with pytest.raises((UserError, tf.errors.OpError)) as error:
+        take(pipeline.training_batches(source, 2, 0, cache_megabytes=megabytes), 2)
+    if not isinstance(error.value, UserError):         # the loop asks for the name by itself
+        error = pipeline.first_unreadable(source.drives[0].image_paths)
+        assert "000002.png" in str(error)
+    else:
+        assert "000002.png" in str(error.value)

@@ -1,0 +1,233 @@
+"""The loop, with a toy system: resume, replicas, non-finite steps, logs, checkpoints."""
+import dataclasses
+import json
+import resource
+import shutil
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from data_folders import write_kitti
+from toy_system import ToyConfig
+
+from tfdepth.checks import UserError
+from tfdepth.data.config import DataConfig
+from tfdepth.data.datasets import load_drives
+from tfdepth.data.pipeline import open_source, training_batches
+from tfdepth.runs import checkpoints
+from tfdepth.runs.config import ExperimentConfig, OptimizerConfig, TrainConfig, from_json, to_json
+from tfdepth.systems import build_system
+from tfdepth.training import loop
+from tfdepth.training.optimizers import build_optimizer, learning_rate
+from tfdepth.training.step import make_train_step
+
+pytestmark = pytest.mark.usefixtures("toy")
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    root = tmp_path_factory.mktemp("kitti")
+    for sequence in ("00", "01"):
+        write_kitti(root, sequence, count=9)
+    return root
+
+
+def config_of(root, steps=6, **train):
+    train = {"batch_size": 2, "steps": steps, "log_every": 1, "save_every": 2, **train}
+    return ExperimentConfig(
+        ToyConfig(),
+        DataConfig("kitti_odometry", str(root), size=(16, 32), scale_crop=1.2, flip=True,
+                   color_jitter=True, validation_drives=("01",)),
+        OptimizerConfig(learning_rate=1e-2), TrainConfig(**train))
+
+
+def weights_of(run, step):
+    reader = tf.train.load_checkpoint(str(run.checkpoints / f"step-{step:08d}" / "state"))
+    return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()
+            if "CHECKPOINTABLE" not in name and name != "save_counter/.ATTRIBUTES/VARIABLE_VALUE"}
+
+
+def lines_of(run):
+    return [json.loads(line) for line in run.metrics.read_text().splitlines()]
+
+
+def test_interrupted_run_equals_an_uninterrupted_one(root, tmp_path, monkeypatch):
+    whole = loop.train(config_of(root), tmp_path / "whole")
+
+    # The second run dies in its fifth step: one step after the last checkpoint, of which a line
+    # is in its log.
+    real, count = loop.make_train_step, []
+
+    def dying(*arguments):
+        step = real(*arguments)
+
+        def run_or_die(batch):
+            count.append(0)
+            if len(count) > 5:
+                raise KeyboardInterrupt
+            return step(batch)
+        return run_or_die
+    monkeypatch.setattr(loop, "make_train_step", dying)
+    with pytest.raises(KeyboardInterrupt):
+        loop.train(config_of(root), tmp_path / "parts")
+    monkeypatch.undo()
+    from tfdepth import systems
+    from toy_system import Toy
+    monkeypatch.setitem(systems.SYSTEMS, ToyConfig, Toy)
+    parts = loop.train(config_of(root), tmp_path / "parts")
+
+    expected, found = weights_of(whole, 6), weights_of(parts, 6)
+    assert len(expected) > 10 and set(expected) == set(found)
+    for name, value in expected.items():
+        np.testing.assert_array_equal(found[name], value, err_msg=name)
+    timeless = lambda run: [{name: value for name, value in line.items()
+                             if name != "samples_per_second"} for line in lines_of(run)]
+    assert timeless(parts) == timeless(whole)
+    assert [line["step"] for line in lines_of(whole)] == [1, 2, 2, 3, 4, 4, 5, 6, 6]
+
+
+def test_finished_run_does_nothing_and_other_configs_are_refused(root, tmp_path, capsys):
+    config = config_of(root, steps=2)
+    run = loop.train(config, tmp_path / "run")
+    before = run.metrics.read_text()
+    loop.train(config, tmp_path / "run")
+    assert run.metrics.read_text() == before and "complete" in capsys.readouterr().out
+    other = config_of(root, steps=2)
+    other.optimizer.learning_rate = 3e-2
+    with pytest.raises(UserError, match=r"another config .*optimizer.learning_rate: 0.01, 0.03\."):
+        loop.train(other, tmp_path / "run")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").write_text("years of work")
+    with pytest.raises(UserError, match="found other files"):
+        loop.train(config, tmp_path / "mine")
+
+
+def test_replicas_equal_one(root):
+    source = open_source(load_drives(config_of(root).data), config_of(root).data)
+    results = []
+    for strategy in (tf.distribute.get_strategy(),
+                     tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])):
+        tf.keras.utils.set_random_seed(3)
+        with strategy.scope():
+            system = build_system(ToyConfig(), 2)
+            system.create_variables((16, 32))
+            optimizer = build_optimizer(OptimizerConfig(1e-2, clip_norm=0.01), 10,
+                                        system.trainable_variables)
+        batches = iter(strategy.experimental_distribute_dataset(training_batches(source, 4, 5)))
+        step = make_train_step(strategy, system, optimizer, clip_norm=0.01)
+        outcomes = [step(next(batches)) for _ in range(3)]
+        assert all(outcome.applied for outcome in outcomes)
+        results.append([np.concatenate([[float(value) for value in outcome.terms.values()]
+                                        + [float(outcome.gradient_norm)] for outcome in outcomes]),
+                        *[variable.numpy() for variable in system.trainable_variables]])
+    assert len(results[0]) == 5
+    for one, two in zip(*results):
+        np.testing.assert_allclose(one, two, rtol=2e-5, atol=1e-7)
+
+
+def test_clipping_and_schedule():
+    variable = tf.Variable([1.0, 2.0])
+    optimizer = build_optimizer(OptimizerConfig(0.1, decay_epochs=(2.0, 3.0), decay_factor=0.5),
+                                steps_per_epoch=2, variables=[variable])
+    rates = []
+    for _ in range(8):
+        rates.append(learning_rate(optimizer))
+        optimizer.apply_gradients([(tf.ones(2), variable)])
+    np.testing.assert_allclose(rates, [0.1] * 5 + [0.05] * 2 + [0.025], rtol=1e-6)
+
+
+def poisoned(config):
+    config.system.poison = 0.0     # every image is brighter than this
+    return config
+
+
+def test_non_finite_loss_stops(root, tmp_path):
+    with pytest.raises(loop.NonFiniteError, match=r"step 0: the loss term size is not finite; "
+                       r"samples: 00/image_0 frame \d+, 00/image_0 frame \d+; 1 such steps"):
+        loop.train(poisoned(config_of(root)), tmp_path / "run")
+    assert checkpoints.list_steps(tmp_path / "run" / "checkpoints") == []
+
+
+def test_non_finite_steps_are_skipped_and_counted(root, tmp_path, capsys):
+    config = poisoned(config_of(root, steps=4, max_bad_steps=3))
+    config.data.validation_drives = ()
+    config.data.train_drives = ("00",)
+    with pytest.raises(loop.NonFiniteError, match="step 3: .*; 4 such steps"):
+        loop.train(config, tmp_path / "run")
+    assert capsys.readouterr().err.count("skipped") == 3
+    # what was saved after two skipped steps is what training began with
+    values = weights_of(loop.RunLog and type("Run", (), {
+        "checkpoints": tmp_path / "run" / "checkpoints"}), 2)
+    tf.keras.utils.set_random_seed(config.train.seed)
+    system = build_system(config.system, 2)
+    system.create_variables(config.data.size)
+    kernel = next(value for name, value in values.items()
+                  if "disparity/kernel/.ATTR" in name and "OPTIMIZER" not in name)
+    np.testing.assert_array_equal(kernel, system.disparity.kernel)
+    assert next(value for name, value in values.items() if name.startswith("bad_steps")) == 2
+
+
+def test_damaged_checkpoint_gives_way_to_the_one_before(root, tmp_path, capsys):
+    config = config_of(root)
+    run = loop.train(config, tmp_path / "run")
+    expected = weights_of(run, 6)
+    assert checkpoints.list_steps(run.checkpoints)[-2:] == [4, 6]
+    data = run.checkpoints / "step-00000006" / "state.data-00000-of-00001"
+    data.write_bytes(data.read_bytes()[:data.stat().st_size // 2])
+    loop.train(config, tmp_path / "run")
+    error = capsys.readouterr().err
+    assert "warning" in error and "step-00000006" in error and "Traceback" not in error
+    for name, value in weights_of(run, 6).items():
+        np.testing.assert_array_equal(value, expected[name], err_msg=name)
+    for step in checkpoints.list_steps(run.checkpoints):
+        shutil.rmtree(run.checkpoints / f"step-{step:08d}")
+    (run.checkpoints / "step-00000002").mkdir()
+    with pytest.raises(UserError, match="expected an intact checkpoint; all 1 are damaged"):
+        loop.train(config, tmp_path / "run")
+
+
+def test_full_disk_leaves_the_last_checkpoint(root, tmp_path):
+    run = loop.train(config_of(root, steps=2), tmp_path / "run")
+    before = weights_of(run, 2)
+    state = checkpoints.Checkpoints(run.checkpoints, 1, big=tf.Variable(tf.zeros([100_000])))
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limit[1]))  # no file may grow beyond this
+    try:
+        with pytest.raises(OSError, match="could not be written .*are intact"):
+            state.save(4)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert sorted(path.name for path in run.checkpoints.iterdir()) == ["step-00000002"]
+    for name, value in weights_of(run, 2).items():
+        np.testing.assert_array_equal(value, before[name])
+
+
+def test_newest_and_best_are_kept(tmp_path):
+    value = tf.Variable(0.0)
+    kept = checkpoints.Checkpoints(tmp_path, 2, value=value)
+    for step, metric in ((1, 0.5), (2, 0.2), (3, 0.4), (4, 0.3), (5, 0.9)):
+        value.assign(step)
+        kept.save(step, metric)
+    assert checkpoints.list_steps(tmp_path) == [2, 4, 5] and checkpoints.best_step(tmp_path) == 2
+    value.assign(-1)
+    assert kept.restore_newest() == 5 and value.numpy() == 5
+    checkpoints.restore(tf.train.Checkpoint(value=value), tmp_path, 2, partial=True)
+    assert value.numpy() == 2
+
+
+def test_term_without_weight_is_an_error(root):
+    system = build_system(ToyConfig(), 2)
+    with pytest.raises(ValueError, match=r"gave \['photometric'\]; the config weighs \['photometric"
+                       r"', 'size'\]"):
+        system.total_loss({"photometric": tf.ones([])})
+
+
+def test_configs_survive_json(root):
+    config = config_of(root)
+    assert from_json(to_json(config), "x") == config
+    with pytest.raises(UserError, match="x: expected the config of a tfdepth run"):
+        from_json('{"system": {"type": "NoSuch"}}', "x")
+    for name, value in (("offsets", (1, -1)), ("scale_crop", 0.5)):
+        wrong = dataclasses.replace(config, data=dataclasses.replace(config.data, **{name: value}))
+        with pytest.raises(UserError, match=f"--config.data.{name} must be"):
+            loop.train(wrong, "nowhere")

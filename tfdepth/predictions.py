@@ -1,0 +1,222 @@
+"""A model applied to a user's images: depth in files, pictures of it, and what the numbers mean.
+
+For every image NAME.jpg there are, below the output folder,
+
+    depth/NAME.png    or .npy: depth at the size of the image
+    depth/NAME.json   what the numbers are; written last, so a depth map with one is complete
+    colour/NAME.png   inverse depth in colours, to look at; one range for the whole clip
+
+The network runs once. Its depths wait in a nameless file in the output folder (4 H W bytes an
+image) until the range of the clip is known, so memory does not grow with the number of images, and
+nothing is written if one of them cannot be read.
+
+Shape letters: N images, H rows, W columns of the network; h, w of an image.
+"""
+import contextlib
+import io
+import math
+import os
+import pathlib
+import tempfile
+from typing import NamedTuple, Optional, Tuple
+
+import numpy as np
+from tqdm import tqdm
+
+from tfdepth.checks import UserError, check_choice
+from tfdepth.data import files, images, intrinsics_file, video
+from tfdepth.evaluation.depth_metrics import resize_bilinear
+from tfdepth.evaluation.plots import colour_depth, inverse_depth_range
+from tfdepth.evaluation.tables import write_json
+from tfdepth.files import write_atomically
+from tfdepth.inference import load_predictor
+
+FORMATS = ("png", "npy")
+LARGEST_STEP = 65534         # of a 16-bit PNG; readers take 65535 for a mark
+RANGE_SAMPLES = 1_000_000    # pixels, spread evenly over the clip, that decide the colour range
+_EXPECTED = (f"an image ({', '.join(images.IMAGE_SUFFIXES)}), a folder of images or a video "
+             f"({', '.join(video.SUFFIXES)})")
+
+
+class Clip(NamedTuple):
+    """Images that share one colour range and one divisor. A frame is a place in these tuples."""
+    source: str                                    # the image, folder or video that was given
+    paths: Tuple[str, ...]                         # N files; of a video in the cache
+    sizes: Tuple[Tuple[int, int], ...]             # N times (h, w)
+    intrinsics: Tuple[Optional[np.ndarray], ...]   # N times [3, 3], pixels of (h, w); None unknown
+
+    def origin(self, frame):
+        """The user's file that a frame comes from."""
+        is_file = os.path.isfile(self.source)
+        return os.path.abspath(self.source if is_file else self.paths[frame])
+
+
+class ClipRange(NamedTuple):
+    """What the files of a clip have in common."""
+    divisor: float                # stored value = depth x divisor
+    colours: Tuple[float, float]  # inverse depths of the darkest and of the brightest colour
+
+
+def predict_files(model, source, output, file_format="png", show=print):
+    """Writes depth, pictures and descriptions of images; see the module's docstring.
+
+    The network's depth is resized to the image bilinearly, with half-pixel centres: depth and not
+    its inverse, as SfMLearner's evaluation does (Monodepth2's resizes the inverse).
+
+    Args:
+      model: run folder.
+      source: an image, a folder of images (not of its sub-folders) or a video.
+      output: folder, made if missing; files of these names in it are replaced.
+      file_format: of depth: "png" (16 bits, depth x `png_divisor`) or "npy" (float32, depth).
+      show: called with lines of text for the user.
+
+    Raises:
+      UserError: if the source, the model or the output is not as above, an image cannot be read,
+        or the model's depth is not positive and finite.
+    """
+    check_choice("--format", file_format, FORMATS)
+    clip = open_clip(source)
+    predictor = load_predictor(model)
+    with _spool(clip, output) as spool:
+        for path, (_, depth) in zip(clip.paths, _progress(
+                predictor.depths_of_files(clip.paths), "predicting", clip)):
+            if not (np.isfinite(depth) & (depth > 0)).all():
+                raise UserError(f"{model}: expected a model with finite depth above 0; that of "
+                                f"step {predictor.step} is not so for {path}. Did it diverge?")
+            spool.write(depth.tobytes())
+        spool.flush()
+        depths = np.memmap(spool, np.float32, "r", shape=(len(clip.paths), *predictor.size))
+        clip_range = _range_of_clip(depths, file_format)
+        facts = {"model": os.path.abspath(os.path.expanduser(model)),
+                 "system": type(predictor.system).__name__, "checkpoint_step": predictor.step,
+                 "network_size": predictor.size}
+        folder, clamped = pathlib.Path(output).expanduser(), 0
+        for frame, depth in enumerate(_progress(depths, "writing", clip)):
+            clamped += _write_frame(folder, clip, frame, depth, clip_range, file_format, facts)
+    stored = (f"16-bit PNG, depth x {clip_range.divisor:g}" if file_format == "png" else
+              "float32 .npy")
+    show(f"wrote {len(clip.paths)} depth maps ({stored}; relative: up to one unknown scale) to "
+         f"{folder / 'depth'}, pictures to {folder / 'colour'}")
+    if clamped:
+        show(f"warning: {clamped} pixels are nearer than the PNG can tell and hold 1; "
+             "--format npy keeps them")
+
+
+def open_clip(source) -> Clip:
+    """Finds the images and reads their headers.
+
+    The camera is that of intrinsics.json beside the images, or of <name>.json or intrinsics.json
+    beside a video, where there is one.
+
+    Raises:
+      UserError: no such input, a folder without images or with two of one name, an image that
+        cannot be read, or a camera file that cannot be right for the images.
+    """
+    if not source:
+        raise UserError(f"--input: expected {_EXPECTED}; got an empty path.")
+    source = files.expand(source)
+    folder, names = os.path.split(source)[0], [os.path.basename(source)]
+    cameras = [os.path.join(folder, intrinsics_file.FILE_NAME)]
+    if not os.path.isfile(source):
+        folder, names = source, images.image_names(source, _EXPECTED)
+        cameras = [os.path.join(folder, intrinsics_file.FILE_NAME)]
+        if not names:
+            raise UserError(f"{source}: expected images ({', '.join(images.IMAGE_SUFFIXES)}); "
+                            f"found {files.listing(files.list_folder(source, _EXPECTED))}.")
+    elif source.lower().endswith(video.SUFFIXES):
+        cameras.insert(0, os.path.splitext(source)[0] + ".json")
+        folder = video.decode(source)
+        names = images.image_names(folder)
+    by_stem = {}
+    for name in names:
+        other = by_stem.setdefault(os.path.splitext(name)[0], name)
+        if other != name:
+            raise UserError(f"{folder}: expected one image of a name, as the depth maps take the "
+                            f"names; found {other} and {name}.")
+    paths = tuple(os.path.join(folder, name) for name in names)
+    sizes = tuple(images.read_frame_size(path) for path in paths)
+    camera = next((path for path in cameras if os.path.exists(path)), None)
+    by_size = {size: intrinsics_file.read_intrinsics(camera, size) if camera else None
+               for size in set(sizes)}
+    return Clip(source, paths, sizes, tuple(by_size[size] for size in sizes))
+
+
+def png_divisor(largest: float) -> float:
+    """Steps a unit of depth: the largest power of two with which `largest` fits into 16 bits.
+
+    Relative depth has no unit that KITTI's 256 would suit: of a model whose depths are below 1 it
+    would keep few steps. So the farthest pixel of a clip always fits, with a rounding error below
+    2e-5 of it; a pixel 1000 times nearer has one below 2 %.
+    """
+    return 2.0 ** (math.frexp(LARGEST_STEP / largest)[1] - 1)
+
+
+@contextlib.contextmanager
+def _spool(clip, output):
+    """Makes the output folders, and a file in there that vanishes with the program."""
+    if not output:
+        raise UserError("--output: expected a folder; got an empty path.")
+    folder = pathlib.Path(output).expanduser()
+    ours = [folder / "depth", folder / "colour"]
+    for path in clip.paths:
+        if {os.path.realpath(os.path.dirname(path)), os.path.dirname(os.path.realpath(path))} & {
+                os.path.realpath(each) for each in ours}:
+            raise UserError(f"--output {output}: expected a folder whose depth/ and colour/ hold "
+                            f"none of the input; found {path}.")
+    try:
+        for each in ours:
+            each.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as spool:
+            yield spool
+    except OSError as error:  # also from the caller's block: a full disk
+        raise UserError(f"--output {output}: expected a folder that can be written; "
+                        f"{error.strerror or error}.") from None
+
+
+def _progress(frames, what, clip):
+    return tqdm(frames, what, len(clip.paths), unit=" images", disable=None)
+
+
+def _range_of_clip(depths, file_format) -> ClipRange:
+    """The common divisor and colours; depths: [N, H, W], may lie on disk."""
+    count = min(depths.size, RANGE_SAMPLES)
+    places = np.linspace(0, depths.size - 1, count).astype(np.int64)
+    colours = inverse_depth_range(1.0 / depths.reshape(-1)[places])
+    largest = max(float(depth.max()) for depth in depths)
+    return ClipRange(png_divisor(largest) if file_format == "png" else 1.0, colours)
+
+
+def _write_frame(folder, clip, frame, depth, clip_range, file_format, facts):
+    """Writes the three files of an image; returns how many pixels the PNG holds as too near."""
+    stem = os.path.splitext(os.path.basename(clip.paths[frame]))[0]
+    values = folder / "depth" / f"{stem}.{file_format}"
+    picture = folder / "colour" / f"{stem}.png"
+    description = folder / "depth" / f"{stem}.json"
+    description.unlink(missing_ok=True)  # that of an earlier run
+    depth = resize_bilinear(depth, clip.sizes[frame]).astype(np.float32)     # [h, w]
+    clamped = 0
+    if file_format == "png":
+        images.write_depth(str(values), depth, clip_range.divisor)
+        clamped = int(np.sum(depth * clip_range.divisor <= 0.5))  # would round to 0, "no depth"
+    else:
+        content = io.BytesIO()
+        np.save(content, depth, allow_pickle=False)
+        write_atomically(values, content.getvalue())
+    images.write_png(str(picture), colour_depth(depth, *clip_range.colours))
+    write_json(description, {
+        "file": values.name,
+        "source": clip.origin(frame),
+        "frame": frame,
+        "kind": "depth",                      # along the optical axis, not ray length or disparity
+        "scale": "relative",
+        "scale_reason": "trained on video of one camera: depth is known up to one unknown factor",
+        "divisor": clip_range.divisor,        # depth = stored value / divisor
+        "clamped_pixels": clamped,
+        "depth_range": [depth.min(), depth.max()],
+        "source_size": clip.sizes[frame],     # (height, width)
+        "resized": "depth, bilinear",
+        "intrinsics": clip.intrinsics[frame],
+        "colour_file": f"../colour/{picture.name}",
+        "colour_inverse_depth_range": clip_range.colours,
+        **facts})
+    return clamped
