@@ -30,11 +30,11 @@ def quick():
     """
     return ExperimentConfig(
         system=SfMLearnerConfig(
-            loss_weights=SfMLearnerWeights(smoothness=0.02, explainability=0.2),
+            loss_weights=SfMLearnerWeights(smoothness=0.02, explainability=0.1),
             initializer="he_normal", initial_disparity=1.2, mask_outside=True,
             pyramid_intrinsics="exact"),
         data=DataConfig(dataset="folder", size=(64, 192), flip=True, color_jitter=True),
-        optimizer=OptimizerConfig(learning_rate=3e-4),
+        optimizer=OptimizerConfig(learning_rate=5e-4),
         train=TrainConfig(epochs=8.0, keep_checkpoints=1))
 
 

@@ -4,7 +4,7 @@ import dataclasses
 import numpy as np
 import pytest
 import tensorflow as tf
-from data_folders import SIZE, write_kitti
+from data_folders import SIZE, write_frames, write_kitti
 
 from tfdepth.checks import UserError
 from tfdepth.data import pipeline
@@ -18,6 +18,8 @@ def root(tmp_path_factory):
     root = tmp_path_factory.mktemp("kitti")
     write_kitti(root, "00", count=7)
     write_kitti(root, "03", count=6, calibration="P0: 31 0 18 0 0 29 11 0 0 0 1 0")
+    write_frames(root / "sequences" / "03" / "image_0", [f"{k:06d}.png" for k in range(6)],
+                 grey=True, seed=1)  # other pictures than those of 00
     return root
 
 

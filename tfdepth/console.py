@@ -53,8 +53,8 @@ def run(text, body, define=None, config=False, arguments=(), argv=None):
             raise UserError(f"expected the arguments {' '.join(arguments) or '(none)'} beside "
                             f"flags; found {' '.join(rest) or 'none'}.")
         return body(values, *rest) or 0
-    except KeyboardInterrupt:
-        print(f"\n{tool}: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        print(f"{tool}: interrupted{'; ' if str(interrupt) else ''}{interrupt}", file=sys.stderr)
         return 130
     except flags.UnrecognizedFlagError as error:
         print(f"{tool}: there is no flag --{error.flagname}.{_near(error.flagname, values)} "
@@ -75,7 +75,6 @@ def run(text, body, define=None, config=False, arguments=(), argv=None):
 def _quiet_tensorflow():
     """Hides start-up chatter of TensorFlow, and the add-ons' end-of-life notice, nothing else."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # cuDNN, cuBLAS and CPU feature lines
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     warnings.filterwarnings("ignore", message=r"\s*TensorFlow Addons", category=UserWarning)
     warnings.filterwarnings("ignore", message=r"[\s\S]*TensorFlow Addons \(TFA\) has ended")
 

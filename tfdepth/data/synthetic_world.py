@@ -126,7 +126,7 @@ def _static_boxes(random, street: Street, street_from_camera, mover_centres) -> 
     end = street.along[-1]
     kerb, front = street.half_width, street.half_width + street.pavement + street.setback
     tall = random.uniform(4.0, 14.0)
-    gaps, clutter, greenery = random.uniform(0.1, 0.6), random.uniform(0.2, 1.0), random.random()
+    gaps, clutter, greenery = random.uniform(0.1, 0.9), random.uniform(0.2, 1.0), random.random()
     for side in (-1.0, 1.0):
         along = street.start + random.uniform(0, 10)
         while along < end - 5.0:

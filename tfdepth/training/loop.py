@@ -73,33 +73,41 @@ def train(config, workdir, strategy=None):
     train_step = make_train_step(strategy, system, optimizer, config.optimizer.clip_norm)
     save_every = config.train.save_every or max(1, round(steps_per_epoch))
     window = _Window()
-    with tqdm(total=last, initial=start, unit="step", disable=not sys.stderr.isatty(),
-              dynamic_ncols=True) as bar:
-        for step in range(start, last):
-            try:
-                batch = next(batches)
-            except tf.errors.OpError as error:
-                paths = sample_names(source, config.train.batch_size, config.train.seed, step)[1]
-                raise first_unreadable(paths) or error from None
-            result = train_step(batch)
-            if not result.applied:
-                bad_steps.assign_add(1)
-                _report_bad(result, step, source, config.train, int(bad_steps))
-            done = step + 1
-            window.add(result)
-            bar.update()
-            if done % config.train.log_every == 0 or done == last:
-                values = window.mean(config.train.batch_size)
-                log.scalars(done, {**values, "gradient_norm": float(result.gradient_norm),
-                                   "learning_rate": learning_rate(optimizer),
-                                   "bad_steps": int(bad_steps)})
-                bar.set_postfix({name: f"{value:.4g}" for name, value in values.items()})
-                window = _Window()
-            if done % save_every == 0 or done == last:
-                metric = _validate(validation, log, done, last, config.train, bar)
-                checkpoints.save(done, metric)
-    log.close()
+    try:
+        with tqdm(total=last, initial=start, unit="step", disable=not sys.stderr.isatty(),
+                  dynamic_ncols=True) as bar:
+            for step in range(start, last):
+                result = train_step(_next(batches, source, config.train, step))
+                if not result.applied:
+                    bad_steps.assign_add(1)
+                    _report_bad(result, step, source, config.train, int(bad_steps))
+                done = step + 1
+                window.add(result)
+                bar.update()
+                if done % config.train.log_every == 0 or done == last:
+                    values = window.mean(config.train.batch_size)
+                    log.scalars(done, {**values, "gradient_norm": float(result.gradient_norm),
+                                       "learning_rate": learning_rate(optimizer),
+                                       "bad_steps": int(bad_steps)})
+                    bar.set_postfix({name: f"{value:.4g}" for name, value in values.items()})
+                    window = _Window()
+                if done % save_every == 0 or done == last:
+                    metric = _validate(validation, log, done, last, config.train, bar)
+                    checkpoints.save(done, metric)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("the same command goes on from the last checkpoint") from None
+    finally:
+        log.close()
     return run
+
+
+def _next(batches, source, config, step):
+    """The batch of a step; UserError names a file that cannot be read."""
+    try:
+        return next(batches)
+    except tf.errors.OpError as error:
+        paths = sample_names(source, config.batch_size, config.seed, step)[1]
+        raise first_unreadable(paths) or error from None
 
 
 def describe(source):

@@ -1,0 +1,37 @@
+"""The learning proofs: minutes each, so they are run on request, with `pytest -m slow`."""
+import json
+
+import pytest
+import train
+import evaluate
+from helpers import DATA, needs_shared
+
+pytestmark = pytest.mark.slow
+
+
+def scores(workdir):
+    return json.loads((workdir / "evaluation.json").read_text())["protocols"]
+
+
+def test_default_run_learns_depth_and_motion_of_other_worlds(tmp_path):
+    """`python tools/train.py`: within 10 minutes on two cores."""
+    assert train.main([f"--workdir={tmp_path / 'run'}"]) == 0
+    found = scores(tmp_path / "run")
+    depth, motion = found["depth"], found["odometry_sfmlearner"]
+    assert depth["SfMLearner"]["abs_rel"] <= 0.6 * depth["per-pixel training mean"]["abs_rel"]
+    assert (motion["SfMLearner"]["ate_sfmlearner_mean"]
+            < motion["mean motion"]["ate_sfmlearner_mean"])
+
+
+@needs_shared
+def test_learns_motion_from_51_real_frames(tmp_path):
+    """The README's command on KITTI's sequence 06, frames 0 to 50: within 20 minutes."""
+    assert train.main([f"--workdir={tmp_path / 'run'}", *KITTI_FLAGS]) == 0
+    assert evaluate.main([f"--workdir={tmp_path / 'run'}"]) == 0
+    found = scores(tmp_path / "run")["view_synthesis"]["SfMLearner"]
+    assert found["ratio"] <= 0.7 and found["direction_median_deg"] <= 8.0
+
+
+KITTI_FLAGS = ["--config=configs/sfmlearner.py:quick", "--config.data.dataset=kitti_odometry",
+               f"--config.data.root={DATA / 'kitti_odometry'}", "--config.data.size=128,416",
+               "--config.train.steps=800"]
