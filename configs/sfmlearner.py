@@ -30,12 +30,12 @@ def quick():
     """
     return ExperimentConfig(
         system=SfMLearnerConfig(
-            loss_weights=SfMLearnerWeights(smoothness=0.02, explainability=0.1),
+            loss_weights=SfMLearnerWeights(smoothness=0.02, explainability=0.06),
             initializer="he_normal", initial_disparity=1.2, mask_outside=True,
             pyramid_intrinsics="exact"),
         data=DataConfig(dataset="folder", size=(64, 192), flip=True, color_jitter=True),
         optimizer=OptimizerConfig(learning_rate=5e-4),
-        train=TrainConfig(epochs=8.0, keep_checkpoints=1))
+        train=TrainConfig(epochs=8.8, keep_checkpoints=1))
 
 
 def synthetic():
@@ -43,7 +43,7 @@ def synthetic():
     config.data.dataset = "synthetic"
     config.data.validation_drives = ("40", "41", "42")
     config.data.test_drives = ("43", "44", "45", "46", "47")
-    config.optimizer.decay_epochs = (6.5,)
+    config.optimizer.decay_epochs = (7.2,)
     config.train.save_every = 360
     config.train.best_metric = "validation/abs_rel"
     return config

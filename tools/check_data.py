@@ -30,8 +30,11 @@ def define_flags(values):
 
 
 def check(values, dataset):
+    from tfdepth.checks import check_choice
     from tfdepth.data.check import check_data
     from tfdepth.data.config import DataConfig
+    from tfdepth.data.datasets import DATASETS
+    check_choice("DATASET", dataset, DATASETS)
     config = dataclasses.replace(DataConfig(), dataset=dataset, root=values.root,
                                  camera=values.camera, intrinsics=values.intrinsics)
     report = check_data(config, values.full)

@@ -18,17 +18,17 @@ class Street:
 
     def __init__(self, random: np.random.Generator, length: float):
         """Draws a street for a drive of `length` metres."""
-        self.half_width = random.uniform(3.6, 8.0)
+        self.half_width = random.uniform(3.6, 9.0)
         self.pavement = random.uniform(1.5, 4.0)
-        self.setback = random.uniform(0.0, 8.0)
+        self.setback = random.uniform(0.0, 22.0)
         self.start = -40.0
         count = int((length + 180.0) / _STEP)
         self.along = self.start + _STEP * np.arange(count)
         curvature, heading = np.zeros(count), 0.0
         place = random.uniform(-15.0, 15.0)
         while place < length + 100.0:
-            bend = random.uniform(22.0, 42.0)
-            angle = np.deg2rad(random.uniform(15.0, 60.0)) * random.choice([-1.0, 1.0])
+            bend = random.uniform(30.0, 50.0)
+            angle = np.deg2rad(random.uniform(8.0, 28.0)) * random.choice([-1.0, 1.0])
             angle = np.clip(angle, -0.02 * bend, 0.02 * bend)  # radius 25 m at the least
             if abs(heading + angle) > np.deg2rad(80.0):  # the street must not meet itself
                 angle = -angle
@@ -36,7 +36,7 @@ class Street:
             inside = np.abs(self.along - place - bend / 2) < bend / 2
             curvature[inside] += angle / bend * (
                 1 + np.cos(2 * np.pi * (self.along[inside] - place - bend / 2) / bend))
-            place += bend + random.uniform(0.0, 25.0)
+            place += bend + random.uniform(0.0, 40.0)
         self.curvature = curvature
         self.heading = np.cumsum(curvature) * _STEP
         self.x = np.cumsum(np.sin(self.heading)) * _STEP
@@ -87,26 +87,26 @@ def rotation(yaw: float, pitch: float, roll: float) -> np.ndarray:
 
 
 def camera_path(random, street: Street, count: int):
-    """How the left camera drives along `street`: at 3 to 10 m/s, turning up to 2 degrees a frame.
+    """How the left camera drives along `street`: at 5 to 13 m/s, turning up to 2 degrees a frame.
 
     Returns: street_from_camera [N, 4, 4] and the way travelled along the street [N], metres.
     """
-    base_speed, side = random.uniform(0.4, 0.8), random.choice([-1.0, 1.0])
-    speed = np.clip(base_speed + 0.2 * smooth(random, count, 60.0), 0.3, 1.0)
+    base_speed, side = random.uniform(0.6, 1.1), random.choice([-1.0, 1.0])
+    speed = np.clip(base_speed + 0.2 * smooth(random, count, 60.0), 0.5, 1.3)
     travelled = np.concatenate([[0.0], np.cumsum(speed[1:])])
     lane = side * random.uniform(0.2, 0.4) * street.half_width
-    across = lane + random.uniform(0.2, 0.6) * smooth(random, count, 50.0)
+    across = lane + random.uniform(0.1, 0.3) * smooth(random, count, 50.0)
     x, z, heading = street.locate(travelled, across)
     drift = np.gradient(across) / np.maximum(np.gradient(travelled), 0.1) if count > 1 else 0.0
     height = random.uniform(1.2, 2.4) + 0.04 * smooth(random, count, 25.0)
     degrees = np.deg2rad(1.0)
-    pitch = degrees * (random.uniform(-5.0, 5.0) + 0.7 * smooth(random, count, 40.0)
-                       + 0.08 * random.standard_normal(count).clip(-2, 2))
-    roll = degrees * (0.4 * smooth(random, count, 35.0)
-                      + 0.06 * random.standard_normal(count).clip(-2, 2))
-    mounting = random.uniform(-10.0, 10.0)  # the camera looks a little to one side
+    pitch = degrees * (random.uniform(-6.0, 6.0) + 0.2 * smooth(random, count, 40.0)
+                       + 0.02 * random.standard_normal(count).clip(-2, 2))
+    roll = degrees * (0.2 * smooth(random, count, 35.0)
+                      + 0.02 * random.standard_normal(count).clip(-2, 2))
+    mounting = random.uniform(-4.0, 4.0)  # the camera looks a little to one side
     yaw = heading + np.arctan(drift) + degrees * (
-        mounting + 0.4 * smooth(random, count, 30.0))
+        mounting + 0.15 * smooth(random, count, 30.0))
     poses = np.tile(np.eye(4), (count, 1, 1))
     for frame in range(count):
         poses[frame, :3, :3] = rotation(yaw[frame], pitch[frame], roll[frame])

@@ -126,7 +126,7 @@ def _static_boxes(random, street: Street, street_from_camera, mover_centres) -> 
     end = street.along[-1]
     kerb, front = street.half_width, street.half_width + street.pavement + street.setback
     tall = random.uniform(4.0, 14.0)
-    gaps, clutter, greenery = random.uniform(0.1, 0.9), random.uniform(0.2, 1.0), random.random()
+    gaps, clutter, greenery = random.uniform(0.2, 1.0), random.uniform(0.1, 0.7), random.random()
     for side in (-1.0, 1.0):
         along = street.start + random.uniform(0, 10)
         while along < end - 5.0:
@@ -138,7 +138,7 @@ def _static_boxes(random, street: Street, street_from_camera, mover_centres) -> 
                              random.choice(_FACADES), road_clearance=kerb + 1.0):
                     break
             along += length + (random.uniform(2.0, 14.0) if random.random() < gaps else 0.2)
-        for along in np.arange(street.start, end, 14.0):  # blocks behind the houses
+        for along in np.arange(street.start, end, 28.0):  # blocks behind the houses
             size = (random.uniform(8, 16), tall * random.uniform(1.0, 2.5), random.uniform(8, 16))
             boxes.add(along, side * random.uniform(front + 16, 60.0), size,
                       random.choice(_FACADES), road_clearance=front + 6.0)
@@ -157,7 +157,7 @@ def _static_boxes(random, street: Street, street_from_camera, mover_centres) -> 
             if random.random() < clutter:
                 boxes.add(along, across, random.uniform(0.5, 1.6, 3), random.choice(_CRATES),
                           yaw=random.uniform(0, np.pi), road_clearance=2.0)
-            if random.random() < 0.5:
+            if random.random() < 0.25:
                 across = side * (kerb + 0.5)
                 thick, height = random.uniform(0.14, 0.4), random.uniform(2.5, 6.5)
                 if boxes.add(along + 2.0, across, (thick, height, thick), _POLE, yaw=0.4,
@@ -194,7 +194,7 @@ def _movers(random, street: Street, travelled, street_from_camera):
         lane = (camera[0, 0] - start_x) * np.cos(heading) - (camera[0, 2] - start_z) * np.sin(
             heading)
         side = 1.0 if lane >= 0 else -1.0
-        if random.random() < 0.5:  # a car ahead at nearly the camera's own speed
+        if random.random() < 0.3:  # a car ahead at nearly the camera's own speed
             add_car(travelled + random.uniform(9, 15) + 1.5 * smooth(random, count, 40.0),
                     np.full(count, side * 0.33 * street.half_width))
         for first in np.cumsum(random.uniform(12, 40, 3)):  # cars coming the other way
