@@ -7,9 +7,12 @@ Variants, as in `--config configs/sfmlearner.py:release`:
   paper         as in the paper: batch normalisation, masks (0.2), border padding, no augmentation
   release_pose  release with 5 frames, for odometry
   paper_pose    paper with 5 frames, for odometry
+
+Frames are resized with their camera, half pixels included; the published programs left these out.
 """
 from tfdepth.checks import check_choice
 from tfdepth.data.config import DataConfig
+from tfdepth.data.synthetic import TEST_DRIVES, VALIDATION_DRIVES
 from tfdepth.runs.config import ExperimentConfig, OptimizerConfig, TrainConfig
 from tfdepth.systems.sfmlearner import SfMLearnerConfig, SfMLearnerWeights
 
@@ -35,14 +38,14 @@ def quick():
             pyramid_intrinsics="exact"),
         data=DataConfig(dataset="folder", size=(64, 192), flip=True, color_jitter=True),
         optimizer=OptimizerConfig(learning_rate=5e-4),
-        train=TrainConfig(epochs=8.8, keep_checkpoints=1))
+        train=TrainConfig(epochs=8.8, keep_checkpoints=2))
 
 
 def synthetic():
     config = quick()
     config.data.dataset = "synthetic"
-    config.data.validation_drives = ("40", "41", "42")
-    config.data.test_drives = ("43", "44", "45", "46", "47")
+    config.data.validation_drives = VALIDATION_DRIVES
+    config.data.test_drives = TEST_DRIVES
     config.optimizer.decay_epochs = (7.2,)
     config.train.save_every = 360
     config.train.best_metric = "validation/abs_rel"

@@ -115,3 +115,14 @@ def test_two_scripts_without_a_main_guard_at_once(tmp_path):
     assert [str(path) for path in made] == [answers[0][0].strip()]
     assert made[0].name.startswith("synthetic-")
     assert len(folder_bytes(made[0])) == 2 * 3 * 2 + 4
+
+
+def test_a_kitti_folder_is_never_replaced(tmp_path):
+    """KITTI has the same two folders as a synthetic set; a forgotten flag must not cost it."""
+    frame = tmp_path / "kitti" / "sequences" / "06" / "image_0" / "000000.png"
+    frame.parent.mkdir(parents=True)
+    frame.write_bytes(b"a frame")
+    (tmp_path / "kitti" / "poses").mkdir()
+    with pytest.raises(UserError, match="no manifest.json of one. Is it another data set?"):
+        synthetic.ensure_synthetic(str(tmp_path / "kitti"))
+    assert frame.read_bytes() == b"a frame"

@@ -181,6 +181,8 @@ def test_damaged_checkpoint_gives_way_to_the_one_before(root, tmp_path, capsys):
         np.testing.assert_array_equal(value, expected[name], err_msg=name)
     for step in checkpoints.list_steps(run.checkpoints):
         shutil.rmtree(run.checkpoints / f"step-{step:08d}")
+    assert [path.name[:22] for path in run.checkpoints.glob(".damaged-*")] == [
+        ".damaged-step-00000006"]
     (run.checkpoints / "step-00000002").mkdir()
     with pytest.raises(UserError, match="expected an intact checkpoint; all 1 are damaged"):
         loop.train(config, tmp_path / "run")
@@ -200,6 +202,28 @@ def test_full_disk_leaves_the_last_checkpoint(root, tmp_path):
     assert sorted(path.name for path in run.checkpoints.iterdir()) == ["step-00000002"]
     for name, value in weights_of(run, 2).items():
         np.testing.assert_array_equal(value, before[name])
+
+
+def test_data_that_changed_are_noticed(root, tmp_path):
+    config = config_of(root, steps=2)
+    config.data.validation_drives = ()
+    loop.train(config, tmp_path / "run")
+    copy = tmp_path / "kitti"
+    shutil.copytree(root, copy)
+    text = (tmp_path / "run" / "config.json").read_text().replace(str(root), str(copy))
+    (tmp_path / "run" / "config.json").write_text(text)
+    config.data.root = str(copy)
+    loop.train(config, tmp_path / "run")                 # the same frames elsewhere: fine
+    (copy / "sequences" / "01" / "image_0" / "000004.png").unlink()
+    with pytest.raises(UserError, match="the data have changed since"):
+        loop.train(config, tmp_path / "run")
+
+
+@pytest.mark.parametrize("name", ["validation/a1", "validation/abs_rel", "validation/totl"])
+def test_metric_that_cannot_pick_the_best_is_refused_at_once(root, tmp_path, name):
+    with pytest.raises(UserError, match=r"best_metric \(the smallest is best\) must be one of"):
+        loop.train(config_of(root, best_metric=name), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_newest_and_best_are_kept(tmp_path):

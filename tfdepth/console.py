@@ -114,11 +114,16 @@ def load_config_file(chosen):
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except SyntaxError as error:
-        raise UserError(f"--config {path}, line {error.lineno}: {error.msg}.") from error
-    if not hasattr(module, "get_config"):
-        raise UserError(f"--config {path}: expected a function get_config(); found none.")
-    return module.get_config(*([variant] if variant else []))
+        config = module.get_config(*([variant] if variant else []))
+    except UserError:
+        raise
+    except Exception as error:  # the file is the user's program, whatever goes wrong in it
+        raise UserError(f"--config {chosen}: expected a Python file with get_config(); found "
+                        f"{type(error).__name__}: {error}.") from error
+    if not dataclasses.is_dataclass(config):
+        raise UserError(f"--config {chosen}: expected get_config() to return an ExperimentConfig; "
+                        f"found {type(config).__name__}.")
+    return config
 
 
 def _check_override(config, argument):

@@ -6,8 +6,8 @@ not grow with N.
 import numpy as np
 import tensorflow as tf
 
-from tfdepth.checks import UserError, check_shape
-from tfdepth.data.pipeline import first_unreadable, frame_batches, resize_image
+from tfdepth.checks import check_shape
+from tfdepth.data.pipeline import frame_batches, readable, resize_image
 from tfdepth.runs import checkpoints
 from tfdepth.runs.folder import RunFolder, load_config
 from tfdepth.systems import build_system
@@ -57,7 +57,7 @@ class Predictor:
 
         Raises: UserError: if a file cannot be read.
         """
-        for images in _readable(frame_batches(paths, self.size, BATCH_SIZE), paths):
+        for images in readable(frame_batches(paths, self.size, BATCH_SIZE), paths):
             for image, depth in zip(images.numpy(), self._depth(images).numpy()[..., 0]):
                 yield image, depth
 
@@ -75,7 +75,7 @@ class Predictor:
             return motions
         next_target = before
         window = np.zeros([0, *self.size, 3], np.float32)  # frames from next_target - before on
-        for images in _readable(frame_batches(paths, self.size, BATCH_SIZE), paths):
+        for images in readable(frame_batches(paths, self.size, BATCH_SIZE), paths):
             window = np.concatenate([window, images])
             count = len(window) - before - after                           # with all their sources
             if count > 0:
@@ -94,22 +94,8 @@ def load_predictor(path):
 
     Raises: UserError: if there is no run, no checkpoint, or none that is intact.
     """
-    config, folder = load_config(path), RunFolder(path)
-    step = checkpoints.best_step(folder.checkpoints)
-    if step is None:
-        raise UserError(f"{path}: expected a checkpoint in {folder.checkpoints}; found none.")
+    config = load_config(path)
     system = build_system(config.system, len(config.data.offsets))
     system.create_variables(config.data.size)
-    checkpoints.restore(tf.train.Checkpoint(system=system), folder.checkpoints, step, partial=True)
+    step = checkpoints.restore_best(RunFolder(path).checkpoints, system=system)
     return Predictor(system, config, step)
-
-
-def _readable(batches, paths):
-    """The batches; a file that cannot be decoded is named."""
-    done = 0
-    try:
-        for images in batches:
-            yield images
-            done += len(images)
-    except tf.errors.OpError as error:
-        raise first_unreadable(paths[done:]) or error from None  # in the batch after the good ones

@@ -16,9 +16,9 @@ Data sets:
 import dataclasses
 import sys
 
-from absl import flags
+from tfdepth import console  # first: it refuses an unsupported Python
 
-from tfdepth import console
+from absl import flags
 
 
 def define_flags(values):
@@ -30,14 +30,23 @@ def define_flags(values):
 
 
 def check(values, dataset):
-    from tfdepth.checks import check_choice
+    from tqdm import tqdm
+
+    from tfdepth.checks import UserError, check_choice
     from tfdepth.data.check import check_data
     from tfdepth.data.config import DataConfig
     from tfdepth.data.datasets import DATASETS
     check_choice("DATASET", dataset, DATASETS)
     config = dataclasses.replace(DataConfig(), dataset=dataset, root=values.root,
                                  camera=values.camera, intrinsics=values.intrinsics)
-    report = check_data(config, values.full)
+    with tqdm(desc="reading", unit="file", delay=1.0, disable=not sys.stderr.isatty()) as bar:
+        def show(done, total):
+            bar.total = total
+            bar.update(done - bar.n)
+
+        report = check_data(config, values.full, show)
+    if not report.drives:  # nothing to report on: the flag is wrong, not the data
+        raise UserError(report.problems[-1].what)
     print(report.text())
     return 1 if report.problems else 0
 

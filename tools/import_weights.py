@@ -11,9 +11,9 @@ Formats:
 """
 import sys
 
-from absl import flags
+from tfdepth import console  # first: it refuses an unsupported Python
 
-from tfdepth import console
+from absl import flags
 
 
 def define_flags(values):

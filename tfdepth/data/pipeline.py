@@ -91,8 +91,9 @@ def evaluation_batches(source, batch_size, limit=0, with_depth=False, cache_mega
       limit: samples at most, spread evenly; 0 = all.
       with_depth: whether to read `target_depth`, by nearest neighbour at the network's size.
 
-    Returns: tf.data.Dataset of Batch.
-    Raises: UserError: if depth is asked for and a drive has none.
+    Returns: iterable of Batch.
+    Raises: UserError: if depth is asked for and a drive has none; while iterating, names a file
+      that cannot be read.
     """
     read_sample = _sample_reader(source, cache_megabytes)
     if with_depth and any(drive.depth_paths is None for drive in source.drives):
@@ -111,9 +112,21 @@ def evaluation_batches(source, batch_size, limit=0, with_depth=False, cache_mega
     chosen = np.arange(source.num_samples)
     if 0 < limit < len(chosen):
         chosen = np.linspace(0, len(chosen) - 1, limit).round().astype(np.int64)
-    return (tf.data.Dataset.from_tensor_slices(chosen)
-            .map(sample, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-            .batch(batch_size).prefetch(2))
+    batches = (tf.data.Dataset.from_tensor_slices(chosen)
+               .map(sample, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+               .batch(batch_size).prefetch(2))
+    image_paths = [path for drive in source.drives for path in drive.image_paths]
+    return Readable(batches, image_paths, depth_paths)
+
+
+class Readable(NamedTuple):
+    """Batches that can be gone through again and again; see `readable`."""
+    batches: tf.data.Dataset
+    image_paths: Sequence[str]
+    depth_paths: Sequence[str]
+
+    def __iter__(self):
+        return readable(self.batches, self.image_paths, self.depth_paths)
 
 
 def frame_batches(paths, size, batch_size):
@@ -142,6 +155,29 @@ def sample_names(source, batch_size, seed, step):
         names.append(f"{drive.name} frame {drive.frame_numbers[local[0]]}")
         paths += [drive.image_paths[frame] for frame in local]
     return tuple(names), tuple(dict.fromkeys(paths))
+
+
+def readable(batches, image_paths, depth_paths=()):
+    """The batches of a dataset; a file that cannot be decoded is named.
+
+    Raises: UserError: instead of TensorFlow's error, which names no file.
+    """
+    try:
+        yield from batches
+    except tf.errors.OpError as error:
+        raise unreadable(error, image_paths, depth_paths) from None
+
+
+def unreadable(error, image_paths, depth_paths=()):
+    """The UserError to show for an error of TensorFlow while it read some of these files."""
+    found = first_unreadable(image_paths)
+    for path in depth_paths if found is None else ():
+        try:
+            images.read_depth(path)
+        except UserError as wrong:
+            return wrong
+    return found or UserError("a file of the data was changed while it was read, so that it has "
+                              f"another size than before ({str(error).splitlines()[0][:200]}).")
 
 
 def first_unreadable(paths):
@@ -218,7 +254,7 @@ def _frame_reader(source, cache_megabytes):
             in_memory = next(iter(frames.batch(len(paths))))               # [all frames, H, W, 3]
         except tf.errors.OpError as error:
             all_paths = [path for drive in source.drives for path in drive.image_paths]
-            raise first_unreadable(all_paths) or error from None
+            raise unreadable(error, all_paths) from None
         return lambda rows: tf.gather(in_memory, rows)
     return lambda rows: tf.map_fn(read, rows, fn_output_signature=tf.TensorSpec(
         [*size, 3], tf.uint8), parallel_iterations=8)

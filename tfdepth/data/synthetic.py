@@ -30,9 +30,9 @@ from PIL import Image
 from tfdepth.checks import UserError, check_size
 from tfdepth.data import synthetic_render, synthetic_world
 
-VERSION = 9         # raise it whenever the same specification gives other pictures
+VERSION = 10         # raise it whenever the same specification gives other pictures
 SIZE = (128, 416)   # (height, width) of the default set
-FRAME_COUNT = 20    # frames a drive of the default set
+FRAME_COUNT = 13    # frames a drive of the default set
 _MAX_DEPTH = 255.99  # metres; farther ones do not fit into KITTI's 16 bits
 
 
@@ -44,10 +44,10 @@ class DriveSpec(NamedTuple):
 
 
 # Many short drives rather than few long ones: a network learns from the variety of worlds.
-DRIVES = tuple(DriveSpec(f"{number:02d}", 1000 + number, number % 3 == 2) for number in range(48))
-TRAIN_DRIVES = tuple(drive.name for drive in DRIVES[:40])
-VALIDATION_DRIVES = tuple(drive.name for drive in DRIVES[40:43])
-TEST_DRIVES = tuple(drive.name for drive in DRIVES[43:])
+DRIVES = tuple(DriveSpec(f"{number:02d}", 1000 + number, number % 4 == 2) for number in range(72))
+TRAIN_DRIVES = tuple(drive.name for drive in DRIVES[:64])
+VALIDATION_DRIVES = tuple(drive.name for drive in DRIVES[64:67])
+TEST_DRIVES = tuple(drive.name for drive in DRIVES[67:])
 
 
 def camera_intrinsics(size: Tuple[int, int]) -> np.ndarray:
@@ -81,7 +81,8 @@ def ensure_synthetic(root: Optional[str] = None, size: Tuple[int, int] = SIZE,
     check_size("size", size, 1)
     specification = {"version": VERSION, "size": list(size), "frame_count": frame_count,
                      "drives": [list(drive) for drive in drives]}
-    if root is None:
+    in_cache = root is None
+    if in_cache:
         cache = os.environ.get("XDG_CACHE_HOME") or os.path.join("~", ".cache")
         digest = hashlib.sha256(json.dumps(specification).encode()).hexdigest()[:8]
         root = os.path.join(cache, "tfdepth", f"synthetic-{digest}")
@@ -91,7 +92,7 @@ def ensure_synthetic(root: Optional[str] = None, size: Tuple[int, int] = SIZE,
         return root
     try:
         if os.path.exists(root):
-            _check_replaceable(root, specification)
+            _check_replaceable(root, specification, in_cache)
             if os.listdir(root):
                 print(f"synthetic data in {root}: {fault}; making the set anew", file=sys.stderr)
         os.makedirs(os.path.dirname(root), exist_ok=True)
@@ -190,8 +191,12 @@ def _write_calibration(path: str, intrinsics: np.ndarray):
             file.write(f"{name}: " + " ".join(f"{value:.12e}" for value in matrix.ravel()) + "\n")
 
 
-def _check_replaceable(root: str, specification: dict):
-    """Raises UserError if `root` holds another set, or what is no part of a synthetic set."""
+def _check_replaceable(root: str, specification: dict, in_cache: bool):
+    """Raises UserError if `root` holds another set, or what may not be a synthetic set at all.
+
+    A folder that the user named is only replaced when its manifest shows that it is ours: KITTI
+    itself consists of sequences/ and poses/ too.
+    """
     if not os.path.isdir(root):
         raise UserError(f"synthetic data: root must be a folder; {root} is a file.")
     strange = sorted(set(os.listdir(root)) - {"sequences", "poses", "manifest.json"})
@@ -202,7 +207,11 @@ def _check_replaceable(root: str, specification: dict):
         found = _read_manifest(root)["specification"]
         wanted = {**specification, "version": found["version"]}  # older pictures are replaced
     except (OSError, ValueError, KeyError, TypeError):
-        return  # broken, so there is nothing to lose
+        if in_cache or not os.listdir(root):
+            return  # broken, so there is nothing to lose
+        raise UserError(f"synthetic data: root must be a new folder or a synthetic set; {root} "
+                        "has no manifest.json of one. Is it another data set? Then say so with "
+                        "--config.data.dataset.") from None
     if found != wanted:
         different = [name for name in wanted if found.get(name) != wanted[name]]
         raise UserError(f"synthetic data: {root} holds a set with another {different[0]}; "
@@ -295,5 +304,6 @@ def _render_elsewhere(root, drive, size, frame_count, frame_done) -> bool:
         for _ in worker.stdout:
             frame_done()
     if worker.returncode < 0:  # as Control-C does to all processes of a terminal
-        raise RuntimeError(f"rendering drive {drive.name} was ended by signal {-worker.returncode}")
+        raise UserError(f"synthetic data: rendering drive {drive.name} was ended by signal "
+                        f"{-worker.returncode}; is there enough memory?")
     return worker.returncode == 0

@@ -89,6 +89,9 @@ def rotation(yaw: float, pitch: float, roll: float) -> np.ndarray:
 def camera_path(random, street: Street, count: int):
     """How the left camera drives along `street`: at 5 to 13 m/s, turning up to 2 degrees a frame.
 
+    Height, pitch and the side it looks to differ from drive to drive; within one, the camera
+    swings by fractions of a degree, as on a car.
+
     Returns: street_from_camera [N, 4, 4] and the way travelled along the street [N], metres.
     """
     base_speed, side = random.uniform(0.6, 1.1), random.choice([-1.0, 1.0])

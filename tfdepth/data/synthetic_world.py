@@ -157,9 +157,9 @@ def _static_boxes(random, street: Street, street_from_camera, mover_centres) -> 
             if random.random() < clutter:
                 boxes.add(along, across, random.uniform(0.5, 1.6, 3), random.choice(_CRATES),
                           yaw=random.uniform(0, np.pi), road_clearance=2.0)
-            if random.random() < 0.25:
-                across = side * (kerb + 0.5)
-                thick, height = random.uniform(0.14, 0.4), random.uniform(2.5, 6.5)
+            if random.random() < 0.2:
+                across = side * (kerb + 1.3)
+                thick, height = random.uniform(0.12, 0.3), random.uniform(2.5, 6.5)
                 if boxes.add(along + 2.0, across, (thick, height, thick), _POLE, yaw=0.4,
                              road_clearance=2.0) and random.random() < greenery:
                     boxes.add(along + 2.0, across, random.uniform(1.5, 3.0, 3), _LEAVES,

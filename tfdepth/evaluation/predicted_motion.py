@@ -4,7 +4,6 @@ Shape letters: N frames, S snippets, n frames of a snippet.
 """
 import numpy as np
 
-from tfdepth.checks import UserError
 from tfdepth.evaluation.odometry import cut_snippets, snippets_from_motions
 from tfdepth.evaluation.trajectories import chain
 
@@ -12,27 +11,31 @@ from tfdepth.evaluation.trajectories import chain
 def predicted_trajectory(predictor, paths):
     """Camera path along consecutive frames, chained from the motions of neighbours.
 
-    Of the two predictions for a pair of neighbours, the one with the later frame as target is
-    used; where there is none, the other.
+    For every pair of neighbours, the prediction with the later frame as target is used; at the
+    ends of the path, and for models that see no adjacent frame, that of the nearest target which
+    both frames belong to.
 
     Args: predictor: Predictor. paths: N image files, neighbours in time.
     Returns: world_from_camera [N, 4, 4], the first camera as the world, up to the model's scale;
-      None if there are too few frames.
-    Raises: UserError: if a file cannot be read, or the model sees no adjacent frames.
+      None if there are too few frames, or the model never sees two neighbours.
+    Raises: UserError: if a file cannot be read.
     """
-    offsets = predictor.offsets
-    if not {-1, 1} & set(offsets):
-        raise UserError("a trajectory needs a model with -1 or 1 among its frame offsets; "
-                        f"this one has {offsets}.")
     motions = predictor.motions_of_files(paths)
+    places = {0: None, **{offset: k for k, offset in enumerate(predictor.offsets)}}
+
+    def camera_from_target(target, frame):
+        place = places[frame - target]
+        return np.eye(4) if place is None else motions[target][place]
+
     earlier_from_later = []
-    for earlier in range(len(paths) - 1):
-        if -1 in offsets and earlier + 1 in motions:
-            earlier_from_later.append(motions[earlier + 1][offsets.index(-1)])
-        elif 1 in offsets and earlier in motions:
-            earlier_from_later.append(np.linalg.inv(motions[earlier][offsets.index(1)]))
-        else:
+    for later in range(1, len(paths)):
+        targets = [target for target in motions
+                   if later - target in places and later - 1 - target in places]
+        if not targets:
             return None
+        target = min(targets, key=lambda target: (abs(target - later), target))
+        earlier_from_later.append(camera_from_target(target, later - 1)
+                                  @ np.linalg.inv(camera_from_target(target, later)))
     return chain(np.stack(earlier_from_later)) if earlier_from_later else None
 
 
@@ -43,8 +46,9 @@ def predicted_snippets(predictor, paths, length):
     the motions of any other are chained.
 
     Args: predictor: Predictor. paths: N image files, neighbours in time. length: n, odd.
-    Returns: first_from_camera [S, n, 4, 4], S = N - n + 1; None if there are too few frames.
-    Raises: UserError: as `predicted_trajectory`.
+    Returns: first_from_camera [S, n, 4, 4], S = N - n + 1; None if there are too few frames, or
+      the model never sees two neighbours.
+    Raises: UserError: if a file cannot be read.
     """
     if len(paths) < length:
         return None

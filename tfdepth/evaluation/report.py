@@ -1,5 +1,6 @@
 """Evaluates a run: tables for the terminal, evaluation.json and .csv, and pictures."""
 import dataclasses
+import os
 from typing import Callable
 
 import numpy as np
@@ -63,9 +64,14 @@ def evaluate_run(workdir, protocol="", data_root="", output=None, show=print):
         check_choice("--protocol", protocol, EVALUATIONS)
     predictor = load_predictor(workdir)
     config = dataclasses.replace(predictor.config.data)
-    config.root = str(data_root) or config.root
+    config.root = os.path.abspath(os.path.expanduser(str(data_root))) if data_root else config.root
     scene = _Scene(predictor, config)
     folder = RunFolder(output or workdir)
+    try:
+        folder.path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--output {folder.path}: expected a folder that can be written; "
+                        f"{error.strerror}.") from error
     results = {}
     for name in [protocol] if protocol else DEFAULT_PROTOCOLS:
         evaluation = EVALUATIONS[name]
@@ -75,12 +81,18 @@ def evaluate_run(workdir, protocol="", data_root="", output=None, show=print):
             raise UserError(f"--protocol {name} needs {evaluation.needs} of every drive; "
                             f"{lacking[0]} has none.")
         if lacking:
+            show(f"{name}: not available; {lacking[0]} has no {evaluation.needs}")
             continue
-        rows = evaluation.run(name, scene)
+        try:
+            rows = evaluation.run(name, scene)
+        except UserError as error:
+            if protocol:
+                raise
+            show(f"{name}: not available; {error}")
+            continue
         show(format_table(rows, evaluation.columns, f"{name}: {evaluation.title}; {scene.role} "
                           f"drives {', '.join(drive.name for drive in scene.scored)}"))
         results[name] = dict(rows)
-    folder.path.mkdir(parents=True, exist_ok=True)
     write_json(folder.path / "evaluation.json", {
         "checkpoint_step": predictor.step, "drives": [drive.name for drive in scene.scored],
         "role": scene.role, "protocols": results})
@@ -130,7 +142,7 @@ def _odometry_rows(name, scene):
                 predicted.append(snippets)
                 true.append(cut_snippets(drive.world_from_camera[run], length).first_from_camera)
     if not true:
-        return [(type(scene.predictor.system).__name__, {})]
+        raise UserError(f"no drive has {length} frames in a row of which the model sees neighbours.")
     predicted, true = np.concatenate(predicted), np.concatenate(true)
     rows = []
     training = [drive.world_from_camera[run] for drive in scene.train
@@ -178,8 +190,14 @@ DEFAULT_PROTOCOLS = ("depth", "odometry_sfmlearner", "view_synthesis")
 
 def write_pictures(scene, folder):
     """Writes depth.png, and trajectory-<drive>.png of drives with poses; returns the paths."""
-    paths = [folder / "depth.png"]
-    write_figure(paths[0], draw_depth_panel(_depth_pictures(scene)))
+    paths = []
+    try:
+        panel = draw_depth_panel(_depth_pictures(scene))
+    except UserError:
+        pass  # no frame has its neighbours; view_synthesis has said so
+    else:
+        paths.append(folder / "depth.png")
+        write_figure(paths[0], panel)
     training = [drive.world_from_camera[run] for drive in scene.train
                 if drive.world_from_camera is not None
                 for run in consecutive_runs(drive.frame_numbers)]
@@ -187,7 +205,7 @@ def write_pictures(scene, folder):
         run = max(consecutive_runs(drive.frame_numbers), key=lambda run: run.stop - run.start)
         trajectory = predicted_trajectory(scene.predictor, drive.image_paths[run])
         if trajectory is None:
-            continue
+            continue  # odometry has said that it is not available
         true, predictions = None, {type(scene.predictor.system).__name__: trajectory}
         if drive.world_from_camera is not None:
             true = drive.world_from_camera[run]

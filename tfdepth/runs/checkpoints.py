@@ -5,6 +5,7 @@ under another name and renamed when complete, so that a crash or a full disk lea
 before it as they were. TensorFlow's own checksums show a damaged file on reading.
 """
 import json
+import os
 import re
 import shutil
 import sys
@@ -57,16 +58,21 @@ class Checkpoints:
         Returns: its step, or None where the folder holds no checkpoint.
         Raises: UserError: if there are checkpoints and none is intact.
         """
-        steps = list_steps(self.folder)
+        steps, damaged = list_steps(self.folder), []
         for step in reversed(steps):
             try:
                 restore(self.checkpoint, self.folder, step)
-                return step
             except UserError as error:
                 print(f"warning: {error} The one before it is used.", file=sys.stderr)
+                damaged.append(step)
+                continue
+            for each in damaged:  # out of the way, or they would count as newest or best
+                name = f"step-{each:08d}"
+                (self.folder / name).rename(self.folder / f".damaged-{name}-{os.getpid()}")
+            return step
         if steps:
-            raise UserError(f"{self.folder}: expected an intact checkpoint; all "
-                            f"{len(steps)} are damaged. Remove the folder to start anew.")
+            raise UserError(f"{self.folder}: expected an intact checkpoint; all {len(steps)} are "
+                            "damaged, or of other code. Give another --workdir to start anew.")
         return None
 
     def _remove_old(self):
@@ -90,6 +96,25 @@ def best_step(folder):
     scored = [(metric, -step) for step in steps
               for metric in [_metric(folder, step)] if metric is not None]
     return -min(scored)[1] if scored else (steps[-1] if steps else None)
+
+
+def restore_best(folder, **parts):
+    """Restores parts of the best checkpoint, or, with a warning, of the newest that is intact.
+
+    Args: folder: pathlib.Path. parts: {name: trackable} of the checkpoint; others are left out.
+    Returns: its step.
+    Raises: UserError: if there is no checkpoint or none is intact.
+    """
+    steps = sorted(list_steps(folder), key=lambda step: (step == best_step(folder), step))
+    checkpoint = tf.train.Checkpoint(**parts)
+    for step in reversed(steps):
+        try:
+            restore(checkpoint, folder, step, partial=True)
+            return step
+        except UserError as error:
+            print(f"warning: {error} Another one is used.", file=sys.stderr)
+    raise UserError(f"expected an intact checkpoint in {folder}; found {len(steps)} damaged ones."
+                    if steps else f"expected a checkpoint in {folder}; found none.")
 
 
 def restore(checkpoint, folder, step, partial=False):

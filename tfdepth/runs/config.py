@@ -1,6 +1,7 @@
 """The config of an experiment: everything that a run depends on, typed, and as JSON."""
 import dataclasses
 import json
+import os
 import typing
 from typing import Tuple
 
@@ -30,7 +31,7 @@ class TrainConfig:
     seed: int = 0                          # of initial weights, data order and augmentation
     log_every: int = 20                    # steps between lines of metrics.jsonl
     save_every: int = 0                    # steps between validation + checkpoint; 0 = an epoch
-    keep_checkpoints: int = 3              # this many of the newest stay, and the best
+    keep_checkpoints: int = 3              # 2 or more of the newest stay, and the best
     validation_samples: int = 200          # at most, spread evenly over the validation drives
     best_metric: str = "validation/total"  # the smallest value marks the best checkpoint
     max_bad_steps: int = 0                 # non-finite steps to skip before the run stops
@@ -50,8 +51,8 @@ def check_config(config):
     """Raises UserError, naming the flag, on values that no run can have."""
     data, train, optimizer = config.data, config.train, config.optimizer
     rules = [
-        ("data.offsets", tuple(sorted(set(data.offsets))) == tuple(data.offsets)
-         and 0 not in data.offsets and len(data.offsets) > 0,
+        ("data.offsets", _ascending(data.offsets) and len(data.offsets) > 0
+         and all(isinstance(offset, int) and offset for offset in data.offsets),
          "distinct frame offsets in ascending order without 0, as (-1, 1)"),
         ("data.scale_crop", 1.0 <= data.scale_crop <= 2.0, "a number from 1 to 2"),
         ("train.batch_size", train.batch_size >= 1, "at least 1"),
@@ -61,9 +62,18 @@ def check_config(config):
         ("train.validation_samples", train.validation_samples >= 0, "0 (all) or more"),
         ("train.seed", 0 <= train.seed < 2**31, "from 0 to 2147483647"),
         ("train.log_every", train.log_every >= 1, "at least 1"),
-        ("train.keep_checkpoints", train.keep_checkpoints >= 1, "at least 1"),
+        ("train.keep_checkpoints", train.keep_checkpoints >= 2,
+         "at least 2: a damaged one needs one before it"),
+        ("train.max_bad_steps", train.max_bad_steps >= 0, "0 or more"),
+        ("train.cache_megabytes", train.cache_megabytes >= 0, "0 or more"),
         ("optimizer.learning_rate", optimizer.learning_rate > 0, "more than 0"),
         ("optimizer.clip_norm", optimizer.clip_norm >= 0, "0 or more"),
+        ("optimizer.beta_1", 0 <= optimizer.beta_1 < 1, "from 0 to less than 1"),
+        ("optimizer.beta_2", 0 <= optimizer.beta_2 < 1, "from 0 to less than 1"),
+        ("optimizer.epsilon", optimizer.epsilon > 0, "more than 0"),
+        ("optimizer.decay_factor", optimizer.decay_factor > 0, "more than 0"),
+        ("optimizer.decay_epochs", _ascending(optimizer.decay_epochs),
+         "ascending numbers of epochs, as (15,)"),
     ]
     for name, fits, expected in rules:
         if not fits:
@@ -71,6 +81,19 @@ def check_config(config):
             for part in name.split("."):
                 value = getattr(value, part)
             raise UserError(f"--config.{name} must be {expected}; got {value}.")
+
+
+def _ascending(numbers):
+    return (all(isinstance(number, (int, float)) for number in numbers)
+            and all(first < second for first, second in zip(numbers, numbers[1:])))
+
+
+def with_absolute_paths(config) -> ExperimentConfig:
+    """A copy whose files are named from the root, so that the run can be used from anywhere."""
+    absolute = lambda path: os.path.abspath(os.path.expanduser(path)) if path else ""
+    data = dataclasses.replace(config.data, root=absolute(config.data.root),
+                               intrinsics=absolute(config.data.intrinsics))
+    return dataclasses.replace(config, data=data)
 
 
 def to_json(config) -> str:
@@ -91,7 +114,9 @@ def from_json(text, source) -> ExperimentConfig:
         kinds = {kind.__name__: kind for kind in SYSTEMS}
         kind = kinds[fields["system"].pop("type")]
         fields["system"] = _build(kind, fields["system"])
-        return _build(ExperimentConfig, fields)
+        config = _build(ExperimentConfig, fields)
+        check_config(config)
+        return config
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{source}: expected the config of a tfdepth run; found "
                         f"{type(error).__name__}: {error}.") from error
@@ -116,6 +141,11 @@ def _build(kind, fields):
             value = _build(types[name], value)
         elif isinstance(value, list):
             value = tuple(value)
+        kind_of_value = typing.get_origin(types[name]) or types[name]
+        if kind_of_value is float and type(value) is int:
+            value = float(value)
+        if type(value) is not kind_of_value and not dataclasses.is_dataclass(value):
+            raise TypeError(f"{name} must be {kind_of_value.__name__}; got {value!r}")
         values[name] = value
     return kind(**values)
 

@@ -9,12 +9,14 @@ import dataclasses
 
 import tensorflow as tf
 
-from tfdepth.checks import check_choice
+from tfdepth.checks import UserError, check_choice
 from tfdepth.geometry import camera, transforms
+from tfdepth.geometry.sampling import BORDERS
 from tfdepth.geometry.synthesis import synthesize_target
 from tfdepth.losses.explainability import explainability_error
 from tfdepth.losses.photometric import l1_error, masked_mean
 from tfdepth.losses.smoothness import second_order_smoothness
+from tfdepth.networks.convolutions import NORMALIZATIONS
 from tfdepth.networks.dispnet import DispNet
 from tfdepth.networks.pose_explainability import PoseExplainabilityNet
 from tfdepth.structures import DepthPrediction, ExplainedPrediction
@@ -51,6 +53,15 @@ class SfMLearner(System):
                      ("scaled", "exact"))
         check_choice("config.system.initializer", config.initializer,
                      ("glorot_uniform", "he_normal"))
+        check_choice("config.system.border", config.border, BORDERS)
+        check_choice("config.system.normalization", config.normalization, NORMALIZATIONS)
+        if not 0.0 < config.min_disparity < 10.0:
+            raise UserError("--config.system.min_disparity must be between 0 and 10; got "
+                            f"{config.min_disparity}.")
+        first, lowest = config.initial_disparity, config.min_disparity
+        if first and not lowest < first < lowest + 10.0:
+            raise UserError("--config.system.initial_disparity must be 0, or between min_disparity "
+                            f"and 10 more than it; got {first}.")
         masks = config.loss_weights.explainability > 0
         self.depth_net = DispNet(config.min_disparity, config.normalization,
                                  config.initializer, config.initial_disparity)

@@ -5,9 +5,11 @@ import time
 import numpy as np
 import tensorflow as tf
 
+from tfdepth.checks import check_size
 from tfdepth.data import synthetic, synthetic_render, synthetic_world
 from tfdepth.data.datasets import load_drives, split_drives
 from tfdepth.data.pipeline import open_source, training_batches
+from tfdepth.runs.config import check_config
 from tfdepth.systems import build_system
 from tfdepth.training.optimizers import build_optimizer
 from tfdepth.training.step import make_train_step
@@ -27,7 +29,9 @@ def benchmark(config, repeats):
       step_samples_per_second; tracing_seconds: the first step; peak_memory_megabytes;
       render_frames_per_second: the synthetic world at 128 x 416 on one core, without encoding.
     """
+    check_config(config)
     system = build_system(config.system, len(config.data.offsets))
+    check_size("--config.data.size", config.data.size, system.size_multiple)
     system.create_variables(config.data.size)
     optimizer = build_optimizer(config.optimizer, 1, system.trainable_variables)
     drives = split_drives(config.data, load_drives(config.data)).train

@@ -1,8 +1,10 @@
 """What a run writes down while it trains: metrics.jsonl and TensorBoard."""
 import json
+import math
 
 import tensorflow as tf
 
+from tfdepth.checks import UserError
 from tfdepth.files import write_atomically
 
 
@@ -15,13 +17,24 @@ class RunLog:
         self._metrics = folder.metrics
         if self._metrics.exists():
             write_atomically(self._metrics, "".join(_lines_up_to(self._metrics, step)))
-        self._writer = tf.summary.create_file_writer(str(folder.tensorboard))
+        try:
+            self._writer = tf.summary.create_file_writer(str(folder.tensorboard))
+        except tf.errors.OpError as error:
+            raise UserError(f"{folder.tensorboard}: expected a folder that can be written; "
+                            f"{str(error).splitlines()[0][:120]}.") from error
 
     def scalars(self, step, values):
-        """Writes {name: float} of a step."""
-        line = json.dumps({"step": step, **values})
-        with open(self._metrics, "a", encoding="utf-8") as file:
-            file.write(line + "\n")
+        """Writes {name: float} of a step; what is not finite is null in metrics.jsonl.
+
+        Raises: OSError: if the disk is full.
+        """
+        finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
+        try:
+            with open(self._metrics, "a", encoding="utf-8") as file:
+                file.write(json.dumps({"step": step, **finite}) + "\n")
+        except OSError as error:
+            raise OSError(f"{self._metrics}: cannot be written ({error.strerror}); the last "
+                          "checkpoint is intact") from error
         with self._writer.as_default(step=step):
             for name, value in values.items():
                 tf.summary.scalar(name, value)

@@ -2,21 +2,22 @@
 import math
 import sys
 import time
+import zlib
 
 import tensorflow as tf
 from tqdm import tqdm
 
 from tfdepth.checks import UserError, check_size
 from tfdepth.data.datasets import load_drives, split_drives
-from tfdepth.data.pipeline import first_unreadable, open_source, sample_names, training_batches
+from tfdepth.data.pipeline import open_source, sample_names, training_batches, unreadable
 from tfdepth.runs.checkpoints import Checkpoints
-from tfdepth.runs.config import check_config
+from tfdepth.runs.config import check_config, with_absolute_paths
 from tfdepth.runs.folder import open_run
 from tfdepth.systems import build_system
 from tfdepth.training.logs import RunLog
 from tfdepth.training.optimizers import build_optimizer, learning_rate
 from tfdepth.training.step import make_train_step
-from tfdepth.training.validation import Validation
+from tfdepth.training.validation import Validation, pictures_of
 
 
 class NonFiniteError(RuntimeError):
@@ -41,6 +42,7 @@ def train(config, workdir, strategy=None):
       NonFiniteError: if more steps than config.train.max_bad_steps were not finite.
       OSError: if a checkpoint cannot be written.
     """
+    config = with_absolute_paths(config)
     check_config(config)
     strategy = strategy or tf.distribute.get_strategy()
     tf.keras.utils.set_random_seed(config.train.seed)
@@ -54,13 +56,15 @@ def train(config, workdir, strategy=None):
         system.create_variables(config.data.size)
         optimizer = build_optimizer(config.optimizer, steps_per_epoch, system.trainable_variables)
         bad_steps = tf.Variable(0, trainable=False, dtype=tf.int64)
-    validation = None
-    if split.validation:
-        validation = Validation(system, open_source(split.validation, config.data), config.train)
+        data = tf.Variable(fingerprint(source), trainable=False, dtype=tf.int64)
+    validation = Validation(system, split.validation, config) if split.validation else None
     run = open_run(workdir, config)
-    checkpoints = Checkpoints(run.checkpoints, config.train.keep_checkpoints,
-                              system=system, optimizer=optimizer, bad_steps=bad_steps)
+    checkpoints = Checkpoints(run.checkpoints, config.train.keep_checkpoints, system=system,
+                              optimizer=optimizer, bad_steps=bad_steps, data=data)
     start = checkpoints.restore_newest() or 0
+    if int(data) != fingerprint(source):
+        raise UserError(f"--workdir {workdir}: expected the samples that the run began with; the "
+                        "data have changed since. Give another folder to start anew.")
     last = config.train.steps or math.ceil(config.train.epochs * steps_per_epoch)
     if start:
         print(f"{run.path}: {'resumes' if start < last else 'is complete'} at step {start} of {last}")
@@ -73,11 +77,25 @@ def train(config, workdir, strategy=None):
     train_step = make_train_step(strategy, system, optimizer, config.optimizer.clip_norm)
     save_every = config.train.save_every or max(1, round(steps_per_epoch))
     window = _Window()
+
+    def validate(step, bar):
+        """Measures and logs; returns the metric that picks the best, None without validation."""
+        if validation is None:
+            log.pictures(step, pictures_of(system, batch))
+            return None
+        values, pictures = validation()
+        log.scalars(step, values)
+        log.pictures(step, pictures)
+        summary = ", ".join(f"{name.split('/')[1]} {value:.4g}" for name, value in values.items())
+        bar.write(f"step {step} of {last}: validation {summary}")
+        return values[config.train.best_metric]
+
     try:
         with tqdm(total=last, initial=start, unit="step", disable=not sys.stderr.isatty(),
                   dynamic_ncols=True) as bar:
             for step in range(start, last):
-                result = train_step(_next(batches, source, config.train, step))
+                batch = _next(batches, source, config.train, step)
+                result = train_step(batch)
                 if not result.applied:
                     bad_steps.assign_add(1)
                     _report_bad(result, step, source, config.train, int(bad_steps))
@@ -92,8 +110,9 @@ def train(config, workdir, strategy=None):
                     bar.set_postfix({name: f"{value:.4g}" for name, value in values.items()})
                     window = _Window()
                 if done % save_every == 0 or done == last:
-                    metric = _validate(validation, log, done, last, config.train, bar)
+                    metric = validate(done, bar)
                     checkpoints.save(done, metric)
+                    window.skip_time()
     except KeyboardInterrupt:
         raise KeyboardInterrupt("the same command goes on from the last checkpoint") from None
     finally:
@@ -107,7 +126,7 @@ def _next(batches, source, config, step):
         return next(batches)
     except tf.errors.OpError as error:
         paths = sample_names(source, config.batch_size, config.seed, step)[1]
-        raise first_unreadable(paths) or error from None
+        raise unreadable(error, paths) from None
 
 
 def describe(source):
@@ -116,6 +135,12 @@ def describe(source):
     return (f"{len(source.drives)} training drives, {counts.total} frames: {counts.kept} samples; "
             f"{counts.static} static frames left out, {counts.without_neighbours} without "
             "neighbours in time")
+
+
+def fingerprint(source):
+    """A number that changes when other samples are drawn from."""
+    names = "\n".join(f"{drive.name} {drive.frame_numbers}" for drive in source.drives)
+    return zlib.crc32(source.table.indices.tobytes(), zlib.crc32(names.encode()))
 
 
 class _Window:
@@ -129,25 +154,15 @@ class _Window:
             self._sums[name] = self._sums.get(name, 0.0) + float(value)
         self._count += 1
 
+    def skip_time(self):
+        """Begins the clock of an empty window anew: validation and saving are not training."""
+        if not self._count:
+            self._begin = time.monotonic()
+
     def mean(self, batch_size):
         seconds = time.monotonic() - self._begin
         return {**{name: value / self._count for name, value in self._sums.items()},
                 "samples_per_second": round(self._count * batch_size / seconds, 2)}
-
-
-def _validate(validation, log, step, last, config, bar):
-    """Measures and logs the validation drives; returns the metric that picks the best."""
-    if validation is None:
-        return None
-    values, pictures = validation()
-    log.scalars(step, values)
-    log.pictures(step, pictures)
-    if config.best_metric not in values:
-        raise UserError(f"--config.train.best_metric must be one of {', '.join(sorted(values))}; "
-                        f"got {config.best_metric!r}.")
-    summary = ", ".join(f"{name.split('/')[1]} {value:.4g}" for name, value in values.items())
-    bar.write(f"step {step} of {last}: validation {summary}")
-    return values[config.best_metric]
 
 
 def _report_bad(result, step, source, config, count):

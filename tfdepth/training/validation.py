@@ -2,21 +2,29 @@
 import numpy as np
 import tensorflow as tf
 
-from tfdepth.data.pipeline import evaluation_batches
-from tfdepth.evaluation.depth_metrics import evaluate_depth, find_protocol
+from tfdepth.checks import UserError, check_choice
+from tfdepth.data.pipeline import evaluation_batches, open_source
+from tfdepth.evaluation.depth_metrics import (
+    HIGHER_IS_BETTER, DepthMetrics, evaluate_depth, find_protocol)
 
 
 class Validation:
-    """Loss terms, and depth metrics where the drives have depth; loss terms are of full batches."""
+    """Loss terms, and depth metrics where all drives have depth; loss terms are of full batches."""
 
-    def __init__(self, system, source, train_config):
-        """Args: system: System. source: Source of the validation drives. train_config:
-        TrainConfig."""
+    def __init__(self, system, drives, config):
+        """Args: system: System. drives: of the validation. config: ExperimentConfig.
+        Raises: UserError: if config.train.best_metric will not be among the values, or the drives
+        have no samples."""
         self._system = system
-        self._with_depth = all(drive.depth_paths is not None for drive in source.drives)
+        self._with_depth = all(drive.depth_paths is not None for drive in drives)
+        names = [*system.loss_weights, "total"]
+        if self._with_depth:
+            names += [name for name in DepthMetrics._fields if name not in HIGHER_IS_BETTER]
+        check_choice("--config.train.best_metric (the smallest is best)", config.train.best_metric,
+                     [f"validation/{name}" for name in names])
         self._batches = evaluation_batches(
-            source, train_config.batch_size, train_config.validation_samples, self._with_depth,
-            train_config.cache_megabytes)
+            open_source(drives, config.data), config.train.batch_size,
+            config.train.validation_samples, self._with_depth, config.train.cache_megabytes)
 
         @tf.function
         def measure(batch):
@@ -39,16 +47,24 @@ class Validation:
                 depths += zip(prediction.scene.depth.numpy()[..., 0],
                               batch.target_depth.numpy()[..., 0])
             if not pictures:
-                pictures = {"frame": batch.target, "inverse depth": inverse_depth(prediction),
-                            **self._system.pictures(batch, prediction)}
+                pictures = pictures_of(self._system, batch)
         values = {f"validation/{name}": total / count for name, total in sums.items()}
         if depths:
             result = evaluate_depth(((str(k), depth, truth) for k, (depth, truth)
                                      in enumerate(depths)), find_protocol("depth"))
-            if result.metrics is not None:
-                values.update({f"validation/{name}": float(value)
-                               for name, value in result.metrics._asdict().items()})
+            if result.metrics is None:
+                raise UserError("validation: expected measured depth in some frame; all of "
+                                f"{result.num_images + len(result.unmeasured)} have none.")
+            values.update({f"validation/{name}": float(value)
+                           for name, value in result.metrics._asdict().items()})
         return values, pictures
+
+
+def pictures_of(system, batch):
+    """Frame, inverse depth and what the system has to show: {title: [B, H, W, 1 or 3]}."""
+    prediction = system.forward(batch, training=False)
+    return {"frame": batch.target, "inverse depth": inverse_depth(prediction),
+            **system.pictures(batch, prediction)}
 
 
 def inverse_depth(prediction):

@@ -1,7 +1,8 @@
 """Makes a run folder from a published checkpoint."""
+import dataclasses
 import os
 
-from tfdepth.checks import check_choice
+from tfdepth.checks import UserError, check_choice
 from tfdepth.data.config import DataConfig
 from tfdepth.runs.checkpoints import Checkpoints
 from tfdepth.runs.config import ExperimentConfig
@@ -25,7 +26,11 @@ def import_run(source, format_name, output):
     reader, data = FORMATS[format_name]
     system = reader(os.path.expanduser(source))
     before = system.num_sources // 2
-    data.offsets = tuple(k for k in range(-before, before + 1) if k)
+    offsets = tuple(k for k in range(-before, before + 1) if k)
+    if len(offsets) != system.num_sources:
+        raise UserError(f"{source}: expected as many sources before the target as after it; found "
+                        f"a pose network of {system.num_sources}.")
+    data = dataclasses.replace(data, offsets=offsets)
     run = open_run(output, ExperimentConfig(system.config, data))
     Checkpoints(run.checkpoints, keep=1, system=system).save(step=0)
     return run
