@@ -85,7 +85,7 @@ def warp_error(root, name, target, source, depth_factor=1.0, invert=False):
 
 
 def test_true_depth_and_pose_explain_the_next_frame(root):
-    for target, source, worse in ((1, 0, 1.2), (1, 2, 1.2), (0, 3, 2.0)):
+    for target, source, worse in ((2, 0, 1.2), (1, 3, 1.2), (0, 3, 2.0)):
         warped, unwarped = warp_error(root, "01", target, source)
         assert warped < 5 and warped < unwarped / 4
         for factor in (1.1, 1 / 1.1):
@@ -256,9 +256,9 @@ def test_drives_turn_and_differ():
         yaw_rates.append(np.rad2deg(np.abs(np.diff(heading)).max()))
         heights.append(-poses[:, 1, 3].mean())
         pitches.append(np.rad2deg(np.arcsin(-forward[:, 1])).mean())
-    assert 2 < max(yaw_rates) < 3.4 and np.median(yaw_rates) > 1
+    assert 1 < max(yaw_rates) < 2.2 and np.median(yaw_rates) > 0.5
     assert min(heights) > 1 and max(heights) < 2.6 and np.ptp(heights) > 0.6
-    assert np.ptp(pitches) > 3 and np.abs(pitches).max() < 5
+    assert np.ptp(pitches) > 6 and np.abs(pitches).max() < 7
 
 
 def test_layout(root):

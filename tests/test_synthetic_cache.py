@@ -61,9 +61,24 @@ def test_the_cache_is_made_once_and_mended(tmp_path, capfd):
     assert len(calls) == 8 and folder_bytes(root) == good
     assert sorted(os.listdir(tmp_path)) == ["set", "set.making-killed"]
     os.utime(tmp_path / "set.making-killed", (0, 0))
-    (root / "manifest.json").write_text("{")
+    (root / "poses" / "00.txt").unlink()
     make()
     assert folder_bytes(root) == good and os.listdir(tmp_path) == ["set"]
+
+
+def test_a_broken_manifest_is_mended_in_the_cache_only(tmp_path, monkeypatch):
+    """In a folder that the user named, nothing shows any more that the files are ours."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    cached = pathlib.Path(synthetic.ensure_synthetic(**TINY))
+    good = folder_bytes(cached)
+    (cached / "manifest.json").write_text("{")
+    assert synthetic.ensure_synthetic(**TINY) == str(cached) and folder_bytes(cached) == good
+    named = tmp_path / "named"
+    shutil.copytree(cached, named)
+    (named / "manifest.json").write_text("{")
+    with pytest.raises(UserError, match="has no manifest.json of one"):
+        synthetic.ensure_synthetic(str(named), **TINY)
+    assert folder_bytes(named).keys() == good.keys()
 
 
 def test_what_is_not_ours_is_left_alone(tmp_path):

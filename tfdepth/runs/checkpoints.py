@@ -113,8 +113,8 @@ def restore_best(folder, **parts):
             return step
         except UserError as error:
             print(f"warning: {error} Another one is used.", file=sys.stderr)
-    raise UserError(f"expected an intact checkpoint in {folder}; found {len(steps)} damaged ones."
-                    if steps else f"expected a checkpoint in {folder}; found none.")
+    raise UserError(f"{folder.parent}: expected an intact checkpoint; found {len(steps)} damaged."
+                    if steps else f"{folder.parent}: expected a checkpoint in {folder}; found none.")
 
 
 def restore(checkpoint, folder, step, partial=False):
