@@ -36,7 +36,7 @@ def draw_depth_panel(pictures: Sequence[DepthPicture], title: str = ""):
     """Draws one column a picture: frame, predicted and true depth, masks, warped sources.
 
     Depth is shown as inverse depth (near is bright); the predicted and the true one of all
-    pictures share one colour range, with a bar in metres. Pixels that were not measured are grey.
+    pictures share one colour range, with a bar in metres (without truth: in the model's unit). Pixels that were not measured are grey.
     A row that no picture has is left out.
 
     Args:
@@ -84,7 +84,9 @@ def draw_depth_panel(pictures: Sequence[DepthPicture], title: str = ""):
     for column, picture in enumerate(pictures):
         figure.text((_LEFT + column * (across + _GAP) + across / 2) / size[0],
                     1 - (top - 0.06) / size[1], picture.label, fontsize=8, ha="center")
-    for kind, ticks in (("depth", _metre_ticks(colours["depth"])), ("mask", {0: "0", 1: "1"})):
+    unit = " m" if any(picture.true_depth is not None for picture in pictures) else ""
+    ticks_of = {"depth": _depth_ticks(colours["depth"], unit), "mask": {0: "0", 1: "1"}}
+    for kind, ticks in ticks_of.items():
         of_kind = [row for row, (_, _, row_kind) in enumerate(rows) if row_kind == kind]
         if of_kind:
             axes = place(of_kind[0], len(pictures), wide=0.12, num_rows=len(of_kind))
@@ -177,14 +179,14 @@ def colour_depth(depth: np.ndarray, low: float, high: float) -> np.ndarray:
     return matplotlib.colormaps[_DEPTH_COLOURS](shares, bytes=True)[..., :3]
 
 
-def _metre_ticks(colours) -> Mapping[float, str]:
-    """Inverse depth -> its text in metres, near first; none too close to the one before."""
+def _depth_ticks(colours, unit: str) -> Mapping[float, str]:
+    """Inverse depth -> depth as text, near first; none too close to the one before."""
     low, high = colours["vmin"], colours["vmax"]
     ticks = {}
     for metres in _TICKS:
         if low <= 1 / metres <= high and (
                 not ticks or min(ticks) - 1 / metres >= 0.06 * (high - low)):
-            ticks[1 / metres] = f"{metres:g} m"
+            ticks[1 / metres] = f"{metres:g}{unit}"
     return ticks
 
 
