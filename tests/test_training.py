@@ -41,8 +41,9 @@ def config_of(root, steps=6, **train):
         OptimizerConfig(learning_rate=1e-2), TrainConfig(**train))
 
 
-def weights_of(run, step):
-    reader = tf.train.load_checkpoint(str(run.checkpoints / f"step-{step:08d}" / "state"))
+def weights_of(workdir, step):
+    prefix = workdir / "checkpoints" / f"step-{step:08d}" / "state"
+    reader = tf.train.load_checkpoint(str(prefix))
     return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()
             if "CHECKPOINTABLE" not in name and name != "save_counter/.ATTRIBUTES/VARIABLE_VALUE"}
 
@@ -67,16 +68,13 @@ def test_interrupted_run_equals_an_uninterrupted_one(root, tmp_path, monkeypatch
                 raise KeyboardInterrupt
             return step(batch)
         return run_or_die
-    monkeypatch.setattr(loop, "make_train_step", dying)
-    with pytest.raises(KeyboardInterrupt):
-        loop.train(config_of(root), tmp_path / "parts")
-    monkeypatch.undo()
-    from tfdepth import systems
-    from toy_system import Toy
-    monkeypatch.setitem(systems.SYSTEMS, ToyConfig, Toy)
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "make_train_step", dying)
+        with pytest.raises(KeyboardInterrupt):
+            loop.train(config_of(root), tmp_path / "parts")
     parts = loop.train(config_of(root), tmp_path / "parts")
 
-    expected, found = weights_of(whole, 6), weights_of(parts, 6)
+    expected, found = weights_of(whole.path, 6), weights_of(parts.path, 6)
     assert len(expected) > 10 and set(expected) == set(found)
     for name, value in expected.items():
         np.testing.assert_array_equal(found[name], value, err_msg=name)
@@ -156,8 +154,7 @@ def test_non_finite_steps_are_skipped_and_counted(root, tmp_path, capsys):
         loop.train(config, tmp_path / "run")
     assert capsys.readouterr().err.count("skipped") == 3
     # what was saved after two skipped steps is what training began with
-    values = weights_of(loop.RunLog and type("Run", (), {
-        "checkpoints": tmp_path / "run" / "checkpoints"}), 2)
+    values = weights_of(tmp_path / "run", 2)
     tf.keras.utils.set_random_seed(config.train.seed)
     system = build_system(config.system, 2)
     system.create_variables(config.data.size)
@@ -170,14 +167,14 @@ def test_non_finite_steps_are_skipped_and_counted(root, tmp_path, capsys):
 def test_damaged_checkpoint_gives_way_to_the_one_before(root, tmp_path, capsys):
     config = config_of(root)
     run = loop.train(config, tmp_path / "run")
-    expected = weights_of(run, 6)
+    expected = weights_of(run.path, 6)
     assert checkpoints.list_steps(run.checkpoints)[-2:] == [4, 6]
     data = run.checkpoints / "step-00000006" / "state.data-00000-of-00001"
     data.write_bytes(data.read_bytes()[:data.stat().st_size // 2])
     loop.train(config, tmp_path / "run")
     error = capsys.readouterr().err
     assert "warning" in error and "step-00000006" in error and "Traceback" not in error
-    for name, value in weights_of(run, 6).items():
+    for name, value in weights_of(run.path, 6).items():
         np.testing.assert_array_equal(value, expected[name], err_msg=name)
     for step in checkpoints.list_steps(run.checkpoints):
         shutil.rmtree(run.checkpoints / f"step-{step:08d}")
@@ -190,7 +187,7 @@ def test_damaged_checkpoint_gives_way_to_the_one_before(root, tmp_path, capsys):
 
 def test_full_disk_leaves_the_last_checkpoint(root, tmp_path):
     run = loop.train(config_of(root, steps=2), tmp_path / "run")
-    before = weights_of(run, 2)
+    before = weights_of(run.path, 2)
     state = checkpoints.Checkpoints(run.checkpoints, 1, big=tf.Variable(tf.zeros([100_000])))
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limit[1]))  # no file may grow beyond this
@@ -200,7 +197,7 @@ def test_full_disk_leaves_the_last_checkpoint(root, tmp_path):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)
     assert sorted(path.name for path in run.checkpoints.iterdir()) == ["step-00000002"]
-    for name, value in weights_of(run, 2).items():
+    for name, value in weights_of(run.path, 2).items():
         np.testing.assert_array_equal(value, before[name])
 
 
