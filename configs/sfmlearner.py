@@ -38,7 +38,7 @@ def quick():
             pyramid_intrinsics="exact"),
         data=DataConfig(dataset="folder", size=(64, 192), flip=True, color_jitter=True),
         optimizer=OptimizerConfig(learning_rate=5e-4),
-        train=TrainConfig(epochs=10.0, keep_checkpoints=2))
+        train=TrainConfig(epochs=8.8, keep_checkpoints=2))
 
 
 def synthetic():
@@ -46,7 +46,7 @@ def synthetic():
     config.data.dataset = "synthetic"
     config.data.validation_drives = VALIDATION_DRIVES
     config.data.test_drives = TEST_DRIVES
-    config.optimizer.decay_epochs = (8.4,)
+    config.optimizer.decay_epochs = (7.2,)
     config.train.save_every = 360
     config.train.best_metric = "validation/abs_rel"
     return config
