@@ -1,5 +1,4 @@
 """Folders of frames, videos, the camera file, frame numbers; and files damaged at random."""
-import json
 import os
 
 import imageio.v3 as iio

@@ -76,7 +76,6 @@ def _quiet_tensorflow():
     """Hides start-up chatter of TensorFlow, and the add-ons' end-of-life notice, nothing else."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # cuDNN, cuBLAS and CPU feature lines
     warnings.filterwarnings("ignore", message=r"\s*TensorFlow Addons", category=UserWarning)
-    warnings.filterwarnings("ignore", message=r"[\s\S]*TensorFlow Addons \(TFA\) has ended")
 
 
 def _define_config(values, argv):

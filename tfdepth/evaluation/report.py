@@ -99,7 +99,7 @@ def evaluate_run(workdir, protocol="", data_root="", output=None, show=print):
     write_csv(folder.path / "evaluation.csv",
               [(f"{name}: {method}", values) for name, rows in results.items()
                for method, values in rows.items()])
-    for path in write_pictures(scene, folder.pictures):
+    for path in write_pictures(scene, folder.pictures, show):
         show(f"picture: {path}")
     return results
 
@@ -188,13 +188,17 @@ EVALUATIONS = {
 DEFAULT_PROTOCOLS = ("depth", "odometry_sfmlearner", "view_synthesis")
 
 
-def write_pictures(scene, folder):
-    """Writes depth.png, and trajectory-<drive>.png of drives with poses; returns the paths."""
+def write_pictures(scene, folder, show=print):
+    """Writes depth.png and trajectory-<drive>.png of every drive.
+
+    Args: scene: _Scene. folder: pathlib.Path, made if missing. show: told what cannot be drawn.
+    Returns: the paths written.
+    """
     paths = []
     try:
         panel = draw_depth_panel(_depth_pictures(scene))
-    except UserError:
-        pass  # no frame has its neighbours; view_synthesis has said so
+    except UserError as error:
+        show(f"depth.png: not available; {error}")
     else:
         paths.append(folder / "depth.png")
         write_figure(paths[0], panel)
@@ -205,7 +209,8 @@ def write_pictures(scene, folder):
         run = max(consecutive_runs(drive.frame_numbers), key=lambda run: run.stop - run.start)
         trajectory = predicted_trajectory(scene.predictor, drive.image_paths[run])
         if trajectory is None:
-            continue  # odometry has said that it is not available
+            show(f"trajectory of {drive.name}: not available; the model never sees two neighbours")
+            continue
         true, predictions = None, {type(scene.predictor.system).__name__: trajectory}
         if drive.world_from_camera is not None:
             true = drive.world_from_camera[run]
