@@ -2,6 +2,7 @@
 
 Variants, as in `--config configs/sfmlearner.py:release`:
   (none)        the built-in synthetic drive, minutes on two cores
+  movers        the same with cars and people moving through every drive
   quick         the same settings for short runs on data of your own
   release       the released implementation on KITTI, 3 frames, for depth
   paper         as in the paper: batch normalisation, masks (0.2), border padding, no augmentation
@@ -12,11 +13,12 @@ Frames are resized with their camera, half pixels included; the published progra
 """
 from tfdepth.checks import check_choice
 from tfdepth.data.config import DataConfig
-from tfdepth.data.synthetic import TEST_DRIVES, VALIDATION_DRIVES
-from tfdepth.runs.config import ExperimentConfig, OptimizerConfig, TrainConfig
+from tfdepth.runs.config import ExperimentConfig, TrainConfig
+from tfdepth.runs.presets import quick_run, synthetic_run
 from tfdepth.systems.sfmlearner import SfMLearnerConfig, SfMLearnerWeights
 
 FIVE_FRAMES = (-2, -1, 1, 2)
+LEARNING_RATE = 5e-4  # of short runs
 
 
 def get_config(variant="synthetic"):
@@ -24,32 +26,17 @@ def get_config(variant="synthetic"):
     return VARIANTS[variant]()
 
 
-def quick():
-    """Small images and settings that learn in minutes, from scratch, on a CPU.
+def quick_system():
+    """Settings that learn in minutes, from scratch, on a CPU.
 
     Against the release: weights that start larger, and a first depth (0.8) from which the sigmoid
     does not run into its limit before the motion is learnt; less smoothness, which acts on raw
-    disparity and would flatten it first; the colours and mirror images that few frames lack.
+    disparity and would flatten it first.
     """
-    return ExperimentConfig(
-        system=SfMLearnerConfig(
-            loss_weights=SfMLearnerWeights(smoothness=0.02, explainability=0.06),
-            initializer="he_normal", initial_disparity=1.2, mask_outside=True,
-            pyramid_intrinsics="exact"),
-        data=DataConfig(dataset="folder", size=(64, 192), flip=True, color_jitter=True),
-        optimizer=OptimizerConfig(learning_rate=5e-4),
-        train=TrainConfig(epochs=8.8, keep_checkpoints=2))
-
-
-def synthetic():
-    config = quick()
-    config.data.dataset = "synthetic"
-    config.data.validation_drives = VALIDATION_DRIVES
-    config.data.test_drives = TEST_DRIVES
-    config.optimizer.decay_epochs = (7.2,)
-    config.train.save_every = 360
-    config.train.best_metric = "validation/abs_rel"
-    return config
+    return SfMLearnerConfig(
+        loss_weights=SfMLearnerWeights(smoothness=0.02, explainability=0.06),
+        initializer="he_normal", initial_disparity=1.2, mask_outside=True,
+        pyramid_intrinsics="exact")
 
 
 def release(offsets=(-1, 1)):
@@ -68,8 +55,9 @@ def paper(offsets=(-1, 1)):
 
 
 VARIANTS = {
-    "synthetic": synthetic,
-    "quick": quick,
+    "synthetic": lambda: synthetic_run(quick_system(), LEARNING_RATE),
+    "movers": lambda: synthetic_run(quick_system(), LEARNING_RATE, movers=True),
+    "quick": lambda: quick_run(quick_system(), LEARNING_RATE),
     "release": release,
     "paper": paper,
     "release_pose": lambda: release(FIVE_FRAMES),

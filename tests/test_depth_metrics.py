@@ -155,6 +155,19 @@ def test_what_counts_at_the_limits():
         np.testing.assert_array_equal(valid[0], np.array(expected, bool), err_msg=name)
 
 
+def test_moving_pixels_are_scored_with_the_scale_of_all():
+    truth = np.array([[2.0, 4.0, 8.0, 0.0], [10.0, 10.0, 10.0, 90.0]])
+    depth = truth / 5 + (truth == 0) + np.array([[0.4, 0, 0, 0], [0, 0, 0, 0]])
+    moving = np.array([[True, False, True, True], [False, False, False, True]])
+    image = dm.evaluate_image("x", depth, truth, dm.find_protocol("depth_moving"), moving)
+    assert image.num_pixels == 2 and image.ratio == pytest.approx(9 / 1.8)
+    assert image.metrics.abs_rel == pytest.approx((2.0 / 2 + 0) / 2)
+    nothing = dm.evaluate_image("x", depth, truth, dm.find_protocol("depth_moving"), moving & False)
+    assert nothing.metrics is None
+    with pytest.raises(ValueError, match="`scored`"):
+        dm.evaluate_image("x", depth, truth, dm.find_protocol("depth_moving"), moving[:1])
+
+
 def test_resize_bilinear():
     ramp = 2.0 * np.arange(3)[:, np.newaxis] + 10.0 * np.arange(4)
     rows = np.clip((np.arange(9) + 0.5) / 3 - 0.5, 0, 2)        # half-pixel centres, clamped

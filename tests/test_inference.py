@@ -19,7 +19,7 @@ SIZE, OFFSETS = (32, 64), (-1, 2)
 def _predictor():
     tf.keras.utils.set_random_seed(1)
     config = ExperimentConfig(SfMLearnerConfig(), DataConfig(size=SIZE, offsets=OFFSETS))
-    system = build_system(config.system, len(OFFSETS))
+    system = build_system(config.system, OFFSETS)
     system.create_variables(SIZE)
     for variable in system.pose_net.trainable_variables:
         variable.assign(1.5 * variable)  # untrained, the motions of all frames are almost the same

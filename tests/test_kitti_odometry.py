@@ -50,7 +50,7 @@ def test_first_camera_present_and_offset_of_the_right_one(tmp_path):
     write_kitti(tmp_path, camera="image_1", calibration=CALIBRATION + "\nP1: "
                 + " ".join(map(str, p1.ravel())))
     assert kitti_odometry.load(str(tmp_path))[0].name == "00/image_1"
-    right, = kitti_odometry.load(str(tmp_path), camera="image_1")
+    right, = kitti_odometry.load(str(tmp_path), cameras=["image_1"])
     write_frames(tmp_path / "sequences" / "00" / "image_0", ["000000.png", "000001.png"])
     left, = kitti_odometry.load(str(tmp_path))
     assert left.name == "00/image_0"
@@ -103,9 +103,9 @@ def test_no_such_folder_and_nothing_in_it(tmp_path):
 
 def test_a_camera_that_is_not_there(tmp_path):
     write_kitti(tmp_path)
-    message = _refused(tmp_path, camera="image_3")
+    message = _refused(tmp_path, cameras=["image_3"])
     assert "expected image_3" in message and "image_0" in message
-    assert "Did you mean" in _refused(tmp_path, camera="image2")
+    assert "Did you mean" in _refused(tmp_path, cameras=["image2"])
 
 
 def test_bad_image_folders(tmp_path):

@@ -45,7 +45,8 @@ def test_imports_point_down(path):
 def test_modules_are_short_and_the_loop_names_no_method():
     for path in MODULES:
         assert len(path.read_text(encoding="utf-8").splitlines()) <= 400, path
-    for path in (PACKAGE / "training").glob("*.py"):
+    for path in (*(PACKAGE / "training").glob("*.py"), PACKAGE / "inference.py",
+                 PACKAGE / "systems" / "base.py", PACKAGE / "runs" / "config.py"):
         text = path.read_text(encoding="utf-8").lower()
         assert not [name for name in ("sfmlearner", "monodepth", "hma_depth", "idce") if name in text]
 

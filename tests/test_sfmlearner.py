@@ -13,10 +13,13 @@ from tfdepth.weights.sfmlearner import published_variables
 pytestmark = needs_shared
 
 
+OFFSETS = {2: (-1, 1), 4: (-2, -1, 1, 2)}
+
+
 def build(num_sources, explainability=0.2, smoothness=0.5):
     """A system with the reference weights."""
     weights = SfMLearnerWeights(smoothness=smoothness, explainability=explainability)
-    system = build_system(SfMLearnerConfig(loss_weights=weights), num_sources)
+    system = build_system(SfMLearnerConfig(loss_weights=weights), OFFSETS[num_sources])
     system.create_variables((64, 96))
     reset(system)
     return system
@@ -48,7 +51,7 @@ def to_batch(target_uint8, sources_uint8, intrinsics=None):
     (2, False, 1_590_668), (2, True, 2_639_180), (4, False, 1_598_456), (4, True, 2_660_232)])
 def test_parameter_counts(num_sources, masks, expected):
     weights = SfMLearnerWeights(explainability=0.2 if masks else 0.0)
-    system = build_system(SfMLearnerConfig(loss_weights=weights), num_sources)
+    system = build_system(SfMLearnerConfig(loss_weights=weights), OFFSETS[num_sources])
     system.create_variables((32, 32))
     assert system.pose_net.count_params() == expected
     assert system.depth_net.count_params() == 31_596_900

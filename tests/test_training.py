@@ -107,7 +107,7 @@ def test_replicas_equal_one(root):
                      tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])):
         tf.keras.utils.set_random_seed(3)
         with strategy.scope():
-            system = build_system(ToyConfig(), 2)
+            system = build_system(ToyConfig(), (-1, 1))
             system.create_variables((16, 32))
             optimizer = build_optimizer(OptimizerConfig(1e-2, clip_norm=0.01), 10,
                                         system.trainable_variables)
@@ -134,6 +134,98 @@ def test_clipping_and_schedule():
     np.testing.assert_allclose(rates, [0.1] * 5 + [0.05] * 2 + [0.025], rtol=1e-6)
 
 
+@pytest.mark.parametrize("after", [False, True])
+def test_adam_with_weight_decay_against_numpy(after):
+    """L2 regularisation goes into the gradient, before the moments; epsilon in either place."""
+    random = np.random.default_rng(2)
+    start = random.normal(size=(3, 4))
+    variable = tf.Variable(start)
+    config = OptimizerConfig(0.01, epsilon=1e-3, weight_decay=0.3, epsilon_after_correction=after)
+    optimizer = build_optimizer(config, 10, [variable])
+    weight, first, second = start.copy(), 0.0, 0.0
+    for step in range(1, 8):
+        gradient = random.normal(size=(3, 4))
+        optimizer.apply_gradients([(tf.constant(gradient), variable)])
+        gradient = gradient + 0.3 * weight
+        first = 0.9 * first + 0.1 * gradient
+        second = 0.999 * second + 0.001 * gradient**2
+        root = np.sqrt(second / (1 - 0.999**step))
+        epsilon = 1e-3 if after else 1e-3 / np.sqrt(1 - 0.999**step)
+        weight = weight - 0.01 * first / (1 - 0.9**step) / (root + epsilon)
+    np.testing.assert_allclose(variable, weight, rtol=1e-6)  # its constants are float32
+
+
+def staged(root):
+    """Two stages that differ by one field of the system, without validation."""
+    config = config_of(root, steps=4, first_stage=("system.loss_weights.size=0.0",))
+    config.data.validation_drives = ()
+    return config
+
+
+class Dying:
+    """Stands for make_train_step; the process "dies" in the step of this number, of all stages."""
+
+    def __init__(self, real, last):
+        self.real, self.left = real, last
+
+    def __call__(self, *arguments):
+        step = self.real(*arguments)
+
+        def run_or_die(batch):
+            self.left -= 1
+            if self.left < 0:
+                raise KeyboardInterrupt
+            return step(batch)
+        return run_or_die
+
+
+@pytest.mark.parametrize("last", [3, 7])
+def test_a_crash_in_either_stage_resumes_in_it(root, tmp_path, monkeypatch, capsys, last):
+    whole = loop.train(staged(root), tmp_path / "whole")
+    first = tmp_path / "whole-stage1"
+    assert json.loads((first / "config.json").read_text())["system"]["loss_weights"]["size"] == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "make_train_step", Dying(loop.make_train_step, last))
+        with pytest.raises(KeyboardInterrupt):
+            loop.train(staged(root), tmp_path / "parts")
+    assert len(checkpoints.list_steps(tmp_path / "parts" / "checkpoints")) == (last > 4)
+    capsys.readouterr()
+    parts = loop.train(staged(root), tmp_path / "parts")
+    output = capsys.readouterr().out
+    assert ("stage1: resumes at step 2" in output) == (last < 4)
+    assert ("parts: resumes at step 2" in output) == (last > 4)
+    for path, other, step in ((whole.path, parts.path, 4), (first, tmp_path / "parts-stage1", 4)):
+        expected = weights_of(path, step)
+        for name, value in weights_of(other, step).items():
+            np.testing.assert_array_equal(value, expected[name], err_msg=name)
+
+
+def test_second_stage_begins_with_the_weights_of_the_first(root, tmp_path):
+    config = staged(root)
+    config.optimizer.learning_rate = 1e-9
+    loop.train(config, tmp_path / "run")
+    config = dataclasses.replace(
+        config, train=dataclasses.replace(config.train, first_stage=(), seed=5,
+                                          init_from=str(tmp_path / "run")))
+    loop.train(config, tmp_path / "other")
+    config.train.init_from = ""
+    loop.train(config, tmp_path / "fresh")
+    kernel = "system/disparity/kernel/.ATTRIBUTES/VARIABLE_VALUE"
+    first, run, other, fresh = (weights_of(tmp_path / name, 4)[kernel]
+                                for name in ("run-stage1", "run", "other", "fresh"))
+    np.testing.assert_allclose(run, first, atol=1e-6)
+    np.testing.assert_allclose(other, first, atol=1e-6)
+    assert np.abs(fresh - first).max() > 1e-2
+
+
+def test_bad_stages(root, tmp_path):
+    for assignment in ("system.idce=False", "system", "system.poison", "poison=1", "data.size.x=1",
+                       "system.poison='high'"):
+        config = config_of(root, first_stage=(assignment,))
+        with pytest.raises(UserError, match="--config.train.first_stage"):
+            loop.train(config, tmp_path / "run")
+
+
 def poisoned(config):
     config.system.poison = 0.0     # every image is brighter than this
     return config
@@ -156,7 +248,7 @@ def test_non_finite_steps_are_skipped_and_counted(root, tmp_path, capsys):
     # what was saved after two skipped steps is what training began with
     values = weights_of(tmp_path / "run", 2)
     tf.keras.utils.set_random_seed(config.train.seed)
-    system = build_system(config.system, 2)
+    system = build_system(config.system, (-1, 1))
     system.create_variables(config.data.size)
     kernel = next(value for name, value in values.items()
                   if "disparity/kernel/.ATTR" in name and "OPTIMIZER" not in name)
@@ -237,7 +329,7 @@ def test_newest_and_best_are_kept(tmp_path):
 
 
 def test_term_without_weight_is_an_error(root):
-    system = build_system(ToyConfig(), 2)
+    system = build_system(ToyConfig(), (-1, 1))
     with pytest.raises(ValueError, match=r"gave \['photometric'\]; the config weighs \['photometric"
                        r"', 'size'\]"):
         system.total_loss({"photometric": tf.ones([])})

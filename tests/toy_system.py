@@ -25,16 +25,16 @@ class Toy(System):
     """Disparity by one convolution, motion by another."""
     size_multiple = 8
 
-    def __init__(self, config, num_sources):
-        super().__init__(config, num_sources)
+    def __init__(self, config, offsets, stereo=False):
+        super().__init__(config, offsets, stereo)
         self.disparity = tf.keras.layers.Conv2D(1, 3, padding="same", activation="sigmoid")
-        self.motion = tf.keras.layers.Conv2D(6 * num_sources, 3, strides=2)
+        self.motion = tf.keras.layers.Conv2D(6 * self.num_sources, 3, strides=2)
 
     def forward(self, batch, training):
-        return SfmPrediction(self.predict_depth(batch.target_input),
+        return SfmPrediction(self.predict_depth(batch.target_input, None),
                              self.predict_motion(batch.target_input, batch.source_inputs))
 
-    def predict_depth(self, image):
+    def predict_depth(self, image, previous):
         disparity = self.disparity(image)
         return DepthPrediction(1.0 / (disparity + 0.1), (disparity,))
 

@@ -52,10 +52,12 @@ def check_choice(name: str, value: str, choices: Iterable[str]):
         raise UserError(f"{name} must be one of {', '.join(choices)}; got {value!r}.{hint}")
 
 
-def check_size(name: str, size: Sequence[int], multiple: int):
-    """Raises UserError unless `size` is (height, width), positive multiples of `multiple`."""
+def check_size(name: str, size: Sequence[int], multiple: int, smallest: int = 1):
+    """Raises UserError unless `size` is (height, width), positive multiples of `multiple`, and not
+    below `smallest`."""
     fits = len(size) == 2 and all(
-        isinstance(side, int) and side > 0 and side % multiple == 0 for side in size)
+        isinstance(side, int) and side >= smallest and side % multiple == 0 for side in size)
     if not fits:
-        raise UserError(f"{name} must be (height, width), both positive multiples of {multiple}; "
-                        f"got {tuple(size)}.")
+        least = f", at least {smallest}" if smallest > 1 else ""
+        raise UserError(f"{name} must be (height, width), both positive multiples of {multiple}"
+                        f"{least}; got {tuple(size)}.")

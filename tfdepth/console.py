@@ -26,7 +26,8 @@ def run(text, body, define=None, config=False, arguments=(), argv=None):
       body: called with the flags (and the positional arguments); its result is the exit code,
         None = 0.
       define: called with an empty absl FlagValues to define the tool's flags.
-      config: whether there is a --config flag with typed overrides --config.a.b=v.
+      config: whether there is a --config flag with typed overrides --config.a.b=v. A --workdir
+        then has the config's name as default: runs/sfmlearner-quick.
       arguments: names of positional arguments.
       argv: the command line without the program; None = sys.argv[1:].
 
@@ -90,6 +91,10 @@ def _define_config(values, argv):
         else:
             rest.append(argument)
     config = load_config_file(chosen)
+    if "workdir" in values:
+        name, _, variant = chosen.partition(":")
+        values.set_default("workdir", "runs/" + "-".join(filter(None, (
+            pathlib.Path(name).stem, variant))))
     rest = [_check_override(config, argument) for argument in rest]
     config_flags.DEFINE_config_dataclass("config", config, flag_values=values,
                                          sys_argv=["", *rest])

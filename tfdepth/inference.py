@@ -6,7 +6,7 @@ not grow with N.
 import numpy as np
 import tensorflow as tf
 
-from tfdepth.checks import check_shape
+from tfdepth.checks import UserError, check_shape
 from tfdepth.data.pipeline import frame_batches, readable, resize_image
 from tfdepth.runs import checkpoints
 from tfdepth.runs.folder import RunFolder, load_config
@@ -33,42 +33,58 @@ class Predictor:
         # One graph for all batch sizes: the last batch of a clip is a small one.
         images = tf.TensorSpec([None, *self.size, 3])
         sources = tf.TensorSpec([None, len(self.offsets), *self.size, 3])
-        self._depth = tf.function(lambda image: system.predict_depth(image).depth,
-                                  input_signature=[images])
+        self._depth = tf.function(
+            lambda image, previous: system.predict_depth(image, previous).depth,
+            input_signature=[images, images])
         self._motion = tf.function(system.predict_motion, input_signature=[images, sources])
 
-    def depth_of_image(self, image):
+    def depth_of_image(self, image, previous=None):
         """Depth of one image of any size.
 
-        Args: image: uint8 [h, w, 3].
+        Args: image: uint8 [h, w, 3]. previous: the frame before, for systems that need it; None:
+          they see the image twice.
         Returns: float32 [H, W] at the network's size, up to the model's scale.
         Raises: ValueError: if `image` is not uint8 (floats are not rescaled) or has another shape.
         """
-        check_shape("image", image, ["h", "w", 3])
-        if image.dtype != np.uint8:
-            raise ValueError(f"`image` must be uint8, 0 to 255; got {image.dtype}.")
-        resized = tf.cast(resize_image(tf.constant(image), self.size), tf.float32) / 255.0
-        return self._depth(resized[tf.newaxis]).numpy()[0, ..., 0]
+        pair = []
+        for name, each in (("image", image), ("previous", image if previous is None else previous)):
+            check_shape(name, each, ["h", "w", 3])
+            if each.dtype != np.uint8:
+                raise ValueError(f"`{name}` must be uint8, 0 to 255; got {each.dtype}.")
+            resized = tf.cast(resize_image(tf.constant(each), self.size), tf.float32) / 255.0
+            pair.append(resized[tf.newaxis])
+        return self._depth(*pair).numpy()[0, ..., 0]
 
-    def depths_of_files(self, paths):
+    def depths_of_files(self, paths, follows=None):
         """Yields (image [H, W, 3] in [0, 1], depth [H, W]) of image files, in order; float32.
 
-        Depth is > 0, up to the model's scale.
+        Depth is > 0, up to the model's scale. Systems that need the frame before get it where
+        there is one, elsewhere the frame itself.
 
+        Args: paths: N files. follows: N bools, whether the file before shows the frame before;
+          None: no file does.
         Raises: UserError: if a file cannot be read.
         """
+        follows = np.zeros(len(paths), bool) if follows is None else np.array(follows, bool)
+        done, last = 0, None
         for images in readable(frame_batches(paths, self.size, BATCH_SIZE), paths):
-            for image, depth in zip(images.numpy(), self._depth(images).numpy()[..., 0]):
-                yield image, depth
+            images = images.numpy()
+            before = np.concatenate([images[:1] if last is None else last, images[:-1]])
+            has_previous = follows[done:done + len(images), np.newaxis, np.newaxis, np.newaxis]
+            depths = self._depth(images, np.where(has_previous, before, images)).numpy()[..., 0]
+            yield from zip(images, depths)
+            done, last = done + len(images), images[-1:]
 
     def motions_of_files(self, paths):
         """Motion between the frames of consecutive files.
 
         Args: paths: N files, neighbours in time.
         Returns: {index of target: source_from_target [S, 4, 4] float64} for every frame that has
-          all its sources.
-        Raises: UserError: if a file cannot be read.
+          all its sources of the same camera.
+        Raises: UserError: if a file cannot be read, or the model predicts no motion.
         """
+        if not self.system.predicts_motion:
+            raise UserError("the model was trained on stereo pairs alone and predicts no motion.")
         before, after = max(0, -min(self.offsets)), max(0, max(self.offsets))
         motions = {}
         if len(paths) <= before + after:
@@ -95,7 +111,7 @@ def load_predictor(path):
     Raises: UserError: if there is no run, no checkpoint, or none that is intact.
     """
     config = load_config(path)
-    system = build_system(config.system, len(config.data.offsets))
+    system = build_system(config.system, config.data.offsets, config.data.stereo)
     system.create_variables(config.data.size)
     step = checkpoints.restore_best(RunFolder(path).checkpoints, system=system)
     return Predictor(system, config, step)

@@ -25,7 +25,8 @@ from tqdm import tqdm
 
 from tfdepth.checks import UserError, check_choice
 from tfdepth.data import files, images, intrinsics_file, video
-from tfdepth.evaluation.depth_metrics import resize_bilinear
+from tfdepth.data.frame_numbers import follows, is_series, number_frames
+from tfdepth.evaluation.depth_metrics import RESIZINGS
 from tfdepth.evaluation.plots import colour_depth, inverse_depth_range
 from tfdepth.evaluation.tables import write_json
 from tfdepth.files import write_atomically
@@ -43,6 +44,7 @@ class Clip(NamedTuple):
     source: str                                    # the image, folder or video that was given
     paths: Tuple[str, ...]                         # N files; of a video in the cache
     sizes: Tuple[Tuple[int, int], ...]             # N times (h, w)
+    follows: Tuple[bool, ...]                      # N: the image before is the frame before
     intrinsics: Tuple[Optional[np.ndarray], ...]   # N times [3, 3], pixels of (h, w); None unknown
 
     def origin(self, frame):
@@ -60,8 +62,8 @@ class ClipRange(NamedTuple):
 def predict_files(model, source, output, file_format="png", show=print):
     """Writes depth, pictures and descriptions of images; see the module's docstring.
 
-    The network's depth is resized to the image bilinearly, with half-pixel centres: depth and not
-    its inverse, as SfMLearner's evaluation does (Monodepth2's resizes the inverse).
+    The network's depth, or, as the system was published, its inverse, is resized to the image
+    bilinearly, with half-pixel centres.
 
     Args:
       model: run folder.
@@ -79,7 +81,7 @@ def predict_files(model, source, output, file_format="png", show=print):
     predictor = load_predictor(model)
     with _spool(clip, output) as spool:
         for path, (_, depth) in zip(clip.paths, _progress(
-                predictor.depths_of_files(clip.paths), "predicting", clip)):
+                predictor.depths_of_files(clip.paths, clip.follows), "predicting", clip)):
             if not (np.isfinite(depth) & (depth > 0)).all():
                 raise UserError(f"{model}: expected a model with finite depth above 0; that of "
                                 f"step {predictor.step} is not so for {path}. Did it diverge?")
@@ -89,14 +91,20 @@ def predict_files(model, source, output, file_format="png", show=print):
         clip_range = _range_of_clip(depths, file_format)
         facts = {"model": os.path.abspath(os.path.expanduser(model)),
                  "system": type(predictor.system).__name__, "checkpoint_step": predictor.step,
-                 "network_size": predictor.size}
+                 "network_size": predictor.size, "resized": predictor.system.resized,
+                 **_scale(predictor.config.data)}
         folder, clamped = pathlib.Path(output).expanduser(), 0
         for frame, depth in enumerate(_progress(depths, "writing", clip)):
-            clamped += _write_frame(folder, clip, frame, depth, clip_range, file_format, facts)
+            previous = _previous(clip, frame) if predictor.system.needs_previous else {}
+            clamped += _write_frame(folder, clip, frame, depth, clip_range, file_format,
+                                    {**facts, **previous})
     stored = (f"16-bit PNG, depth x {clip_range.divisor:g}" if file_format == "png" else
               "float32 .npy")
-    show(f"wrote {len(clip.paths)} depth maps ({stored}; relative: up to one unknown scale) to "
-         f"{folder / 'depth'}, pictures to {folder / 'colour'}")
+    show(f"wrote {len(clip.paths)} depth maps ({stored}; {facts['scale']}: "
+         f"{facts['scale_reason']}) to {folder / 'depth'}, pictures to {folder / 'colour'}")
+    if predictor.system.needs_previous and not all(clip.follows):
+        show(f"{clip.follows.count(False)} of {len(clip.paths)} images have no frame before them; "
+             "the model saw these twice")
     if clamped:
         show(f"warning: {clamped} pixels are nearer than the PNG can tell and hold 1; "
              "--format npy keeps them")
@@ -138,7 +146,40 @@ def open_clip(source) -> Clip:
     camera = next((path for path in cameras if os.path.exists(path)), None)
     by_size = {size: intrinsics_file.read_intrinsics(camera, size) if camera else None
                for size in set(sizes)}
-    return Clip(source, paths, sizes, tuple(by_size[size] for size in sizes))
+    return Clip(source, paths, sizes, _which_follow(folder, names, sizes),
+                tuple(by_size[size] for size in sizes))
+
+
+def _which_follow(folder, names, sizes):
+    """Whether the image before is the frame before: of one series of numbers, and of one size."""
+    if len(names) < 2 or not is_series(names):
+        return (False,) * len(names)
+    ordered, numbers = number_frames(folder, names)
+    if ordered != list(names):
+        return (False,) * len(names)
+    same_size = [True] + [later == earlier for earlier, later in zip(sizes, sizes[1:])]
+    return tuple(map(all, zip(follows(numbers), same_size)))
+
+
+def _scale(data):
+    """What is known of the unit of the depth of a model that was trained on such data."""
+    if not data.stereo:
+        return {"scale": "relative", "scale_reason":
+                "trained on video of one camera, so depth is known up to one unknown factor"}
+    if data.stereo_baseline:
+        return {"scale": "relative", "scale_reason":
+                f"trained on stereo pairs at a distance of {data.stereo_baseline:g} units; metres "
+                f"= depth x their true distance / {data.stereo_baseline:g}"}
+    return {"scale": "metric", "scale_reason":
+            "metres, trained on stereo pairs of known distance; true for that camera"}
+
+
+def _previous(clip, frame):
+    """For the description: which image stood for the frame before."""
+    if clip.follows[frame]:
+        return {"previous_frame": os.path.basename(clip.paths[frame - 1])}
+    return {"previous_frame": None,
+            "previous_reason": "no frame before it was given; the model saw the image twice"}
 
 
 def png_divisor(largest: float) -> float:
@@ -193,7 +234,8 @@ def _write_frame(folder, clip, frame, depth, clip_range, file_format, facts):
     picture = folder / "colour" / f"{stem}.png"
     description = folder / "depth" / f"{stem}.json"
     description.unlink(missing_ok=True)  # that of an earlier run
-    depth = resize_bilinear(depth, clip.sizes[frame]).astype(np.float32)     # [h, w]
+    resize = RESIZINGS[facts["resized"]]
+    depth = resize(depth, clip.sizes[frame]).astype(np.float32)              # [h, w]
     clamped = 0
     if file_format == "png":
         images.write_depth(str(values), depth, clip_range.divisor)
@@ -208,13 +250,10 @@ def _write_frame(folder, clip, frame, depth, clip_range, file_format, facts):
         "source": clip.origin(frame),
         "frame": frame,
         "kind": "depth",                      # along the optical axis, not ray length or disparity
-        "scale": "relative",
-        "scale_reason": "trained on video of one camera: depth is known up to one unknown factor",
         "divisor": clip_range.divisor,        # depth = stored value / divisor
         "clamped_pixels": clamped,
         "depth_range": [depth.min(), depth.max()],
         "source_size": clip.sizes[frame],     # (height, width)
-        "resized": "depth, bilinear",
         "intrinsics": clip.intrinsics[frame],
         "colour_file": f"../colour/{picture.name}",
         "colour_inverse_depth_range": clip_range.colours,

@@ -10,12 +10,14 @@ import tensorflow as tf
 class Batch(NamedTuple):
     """Samples as every system sees them."""
     target: tf.Tensor                 # [B, H, W, 3]     what losses compare with
-    sources: tf.Tensor                # [B, S, H, W, 3]  neighbours of the target, in time order
+    sources: tf.Tensor                # [B, S, H, W, 3]  neighbours of the target, in time order;
+    #                                   then, where there is one, the other camera's picture
     target_input: tf.Tensor           # [B, H, W, 3]     colour-augmented: what networks see
     source_inputs: tf.Tensor          # [B, S, H, W, 3]
     intrinsics: tf.Tensor             # [B, 3, 3]        pixels of H x W
     target_depth: Optional[tf.Tensor] = None        # [B, H, W, 1]  metres; 0 = not measured
-    source_from_target: Optional[tf.Tensor] = None  # [B, S, 4, 4]  known motion, metres
+    stereo_from_target: Optional[tf.Tensor] = None  # [B, 4, 4]  to the other camera, metres or
+    #                                   the unit that the config gives its baseline
 
 
 class DepthPrediction(NamedTuple):

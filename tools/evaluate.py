@@ -9,6 +9,7 @@ Examples:
 
 Protocols:
   depth                 measured depth in 16-bit PNGs, up to 80 m, scale by the median of each image
+  depth_moving          the same over pixels of what moves by itself, where masks of it are there
   eigen, eigen_50m, eigen_monodepth2, eigen_monodepth2_50m, improved
                         the same metrics with the crop, cap and resizing of published tables
   odometry_sfmlearner   5-frame snippets: the legacy number and the true RMSE
@@ -23,8 +24,8 @@ from absl import flags
 
 def define_flags(values):
     flags.DEFINE_string("workdir", None, "the run's folder", flag_values=values, required=True)
-    flags.DEFINE_string("protocol", "", "one of the above; without it depth, odometry_sfmlearner "
-                        "and view_synthesis, where the data allow them", flag_values=values)
+    flags.DEFINE_string("protocol", "", "one of the above; without it depth, depth_moving, "
+                        "odometry_sfmlearner and view_synthesis, where the data allow them", flag_values=values)
     flags.DEFINE_string("data_root", "", "folder of the data; without it where the run found them",
                         flag_values=values)
     flags.DEFINE_string("output", None, "folder for the results; without it the run's folder",

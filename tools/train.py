@@ -8,8 +8,10 @@ Examples:
   python tools/train.py
   python tools/train.py --config configs/sfmlearner.py:release --config.data.root=~/kitti_odometry \\
       --workdir runs/release
-  python tools/train.py --config configs/sfmlearner.py:quick --config.data.root=my_video.mp4 \\
+  python tools/train.py --config configs/monodepth2.py:quick --config.data.root=my_video.mp4 \\
       --workdir runs/mine --config.train.epochs=20
+  python tools/train.py --config configs/idce_ham.py:v_joint_k_m --config.data.root=~/kitti_odometry \\
+      --workdir runs/joint --config.train.init_from=runs/imagenet
 """
 import sys
 
@@ -19,8 +21,8 @@ from absl import flags
 
 
 def define_flags(values):
-    flags.DEFINE_string("workdir", "runs/sfmlearner", "the run's folder, made if missing",
-                        flag_values=values)
+    flags.DEFINE_string("workdir", None, "the run's folder, made if missing (default runs/ and "
+                        "the config's name, as runs/sfmlearner-quick)", flag_values=values)
 
 
 def train(values):

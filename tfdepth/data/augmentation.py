@@ -64,6 +64,28 @@ def draw_flip(seed):
     return tf.random.stateless_uniform([], seed) < 0.5
 
 
+def flip(images, intrinsics, stereo_from_target, flipped):
+    """Mirrors all frames of a sample together with their cameras.
+
+    Args:
+      images: [F, H, W, 3].
+      intrinsics: [3, 3], pixels of the images.
+      stereo_from_target: [4, 4], or None without a second camera.
+      flipped: bool scalar, whether to.
+
+    Returns: the three, mirrored or as they were. Of the motion between the cameras the mirror
+      negates what lies across it: the second camera changes sides.
+    """
+    stereo = tf.eye(4) if stereo_from_target is None else stereo_from_target
+    mirror = tf.constant([-1.0, 1.0, 1.0, 1.0])
+    images, intrinsics, stereo = tf.cond(
+        flipped,
+        lambda: (*camera.flip_left_right(images, intrinsics),
+                 mirror[:, tf.newaxis] * stereo * mirror),
+        lambda: (images, intrinsics, stereo))
+    return images, intrinsics, None if stereo_from_target is None else stereo
+
+
 def jitter_colors(images, seed):
     """Changes brightness, contrast, saturation and hue of all frames alike.
 

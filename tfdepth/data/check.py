@@ -78,6 +78,8 @@ def _check_files(drives: Sequence[Drive], report: Report, full: bool, progress):
         count = len(drive) if full else min(_SPREAD, len(drive))
         for k in np.unique(np.linspace(0, len(drive) - 1, count).round().astype(int)):
             jobs.append((d, drive.image_paths[k], drive.size, "image"))
+            if drive.stereo_paths is not None:
+                jobs.append((d, drive.stereo_paths[k], drive.size, "image"))
             for kind, paths in (("depth", drive.depth_paths), ("moving", drive.moving_paths)):
                 if paths is not None:
                     jobs.append((d, paths[k], drive.size, kind))
@@ -170,13 +172,13 @@ def _check_motion(drive: Drive, row: DriveReport, config: DataConfig, report: Re
 
 def _check_skipped(config: DataConfig, report: Report):
     try:
-        skipped = kitti_odometry.skipped_sequences(config.root, config.camera)
+        skipped = kitti_odometry.skipped_sequences(config.root, config.cameras)
     except UserError:
         return  # loading has succeeded, so this is another process at work
     if skipped:
         report.warnings.append(Finding(
-            f"{len(skipped)} sequences have no {config.camera or 'images'} and are left out: "
-            f"{files.listing(skipped)}", "add their images if you want them"))
+            f"{len(skipped)} sequences have no {' and '.join(config.cameras) or 'images'} and are "
+            f"left out: {files.listing(skipped)}", "add their images if you want them"))
 
 
 def _check_roles(config: DataConfig, drives: Sequence[Drive], report: Report):

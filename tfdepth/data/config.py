@@ -8,10 +8,14 @@ class DataConfig:
     """Which frames a run sees and how they are prepared."""
     dataset: str = "synthetic"               # a row of tfdepth.data.datasets.DATASETS
     root: str = ""                           # folder or video file; synthetic: "" = the cache
-    camera: str = ""                         # KITTI: image_0 ... image_3; "" = the first present
-    intrinsics: str = ""                     # folder: the intrinsics file; "" = in the folder
+    cameras: Tuple[str, ...] = ()            # KITTI: image_0 ... image_3; () = the first present
+    intrinsics: str = ""                     # a camera file, or its JSON text, in place of the
+    #                                          camera that the data set declares
     size: Tuple[int, int] = (128, 416)       # (height, width) that networks see
     offsets: Tuple[int, ...] = (-1, 1)       # sources, frames from the target, ascending
+    stereo: bool = False                     # the other camera's picture is one more source
+    stereo_baseline: float = 0.0             # its distance in the model's unit; 0 = metres, as
+    #                                          calibrated
     train_drives: Tuple[str, ...] = ()       # names; () = all but validation and test
     validation_drives: Tuple[str, ...] = ()  # names; () = no validation
     test_drives: Tuple[str, ...] = ()        # names; scored after training

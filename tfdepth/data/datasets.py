@@ -1,10 +1,12 @@
 """The table of data sets, and which drives train, validate and test."""
+import dataclasses
+import functools
 from typing import NamedTuple, Sequence, Tuple
 
 from tqdm import tqdm
 
 from tfdepth.checks import UserError, check_choice
-from tfdepth.data import files, folder, kitti_odometry
+from tfdepth.data import files, folder, intrinsics_file, kitti_odometry
 from tfdepth.data.config import DataConfig
 from tfdepth.data.drives import Drive
 
@@ -17,26 +19,30 @@ class Split(NamedTuple):
 
 
 def _load_kitti_odometry(config: DataConfig) -> Tuple[Drive, ...]:
-    return kitti_odometry.load(config.root, config.camera)
+    return kitti_odometry.load(config.root, config.cameras, stereo=config.stereo)
 
 
 def _load_folder(config: DataConfig) -> Tuple[Drive, ...]:
+    if config.stereo:
+        raise UserError("--config.data.stereo: a folder or video has one camera; expected false.")
     return folder.load(config.root, config.intrinsics)
 
 
-def _load_synthetic(config: DataConfig) -> Tuple[Drive, ...]:
+def _load_synthetic(config: DataConfig, movers: bool = False) -> Tuple[Drive, ...]:
     from tfdepth.data import synthetic  # the renderer: only for those who use it
+    drives = synthetic.DRIVES_WITH_MOVERS if movers else synthetic.DRIVES
     with tqdm(desc="making the synthetic drives", unit=" frames", disable=None, delay=1) as bar:
         def show(done, total):
             bar.total = total
             bar.update(done - bar.n)
 
-        root = synthetic.ensure_synthetic(config.root or None, progress=show)
-    return kitti_odometry.load(root, config.camera)
+        root = synthetic.ensure_synthetic(config.root or None, progress=show, drives=drives)
+    return kitti_odometry.load(root, config.cameras, stereo=config.stereo)
 
 
 DATASETS = {  # name -> DataConfig -> drives; a new data set is one row
     "synthetic": _load_synthetic,
+    "synthetic_movers": functools.partial(_load_synthetic, movers=True),
     "kitti_odometry": _load_kitti_odometry,
     "folder": _load_folder,
 }
@@ -46,10 +52,15 @@ def load_drives(config: DataConfig) -> Tuple[Drive, ...]:
     """All drives of the configured data set; synthetic data are made on first use.
 
     Raises:
-      UserError: an unknown data set, or what its loader finds wrong.
+      UserError: an unknown data set, what its loader finds wrong, or a bad config.intrinsics.
     """
-    check_choice("dataset", config.dataset, DATASETS)
-    return tuple(DATASETS[config.dataset](config))
+    check_choice("--config.data.dataset", config.dataset, DATASETS)
+    drives = tuple(DATASETS[config.dataset](config))
+    if not config.intrinsics:
+        return drives
+    return tuple(dataclasses.replace(
+        drive, intrinsics=intrinsics_file.read_intrinsics(config.intrinsics, drive.size))
+                 for drive in drives)
 
 
 def split_drives(config: DataConfig, drives: Sequence[Drive]) -> Split:

@@ -24,6 +24,9 @@ class Drive:
     #                                              of the top-left pixel is (0, 0)
     world_from_camera: Optional[np.ndarray] = None     # [N, 4, 4] float64, metres
     depth_paths: Optional[Tuple[str, ...]] = None      # N 16-bit PNGs, metres x 256, 0 = none
+    stereo_paths: Optional[Tuple[str, ...]] = None     # N files of the other camera, same camera
+    #                                                    matrix and size, taken at the same times
+    stereo_from_camera: Optional[np.ndarray] = None    # [4, 4] float64, metres, to that camera
     moving_paths: Optional[Tuple[str, ...]] = None     # N 8-bit PNGs, > 0 = moves by itself
 
     def __len__(self):

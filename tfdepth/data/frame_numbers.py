@@ -57,6 +57,19 @@ def number_frames(folder: str, names: Sequence[str]) -> Tuple[List[str], Tuple[i
     return _by_position(names)
 
 
+def is_series(names: Sequence[str]) -> bool:
+    """Whether all file names share everything but a number at their end, no two the same one."""
+    parts = [re.fullmatch(r"(.*?)([0-9]+)", os.path.splitext(name)[0], re.S) for name in names]
+    return (all(parts) and len({part.group(1) for part in parts}) == 1
+            and len({int(part.group(2)) for part in parts}) == len(names))
+
+
+def follows(frame_numbers: Sequence[int]) -> List[bool]:
+    """Whether the entry before is the frame before, for each of N ascending numbers."""
+    return [False] + [later == earlier + 1
+                      for earlier, later in zip(frame_numbers, frame_numbers[1:])]
+
+
 def _by_position(names: Sequence[str]) -> Tuple[List[str], Tuple[int, ...]]:
     return sorted(names, key=files.natural_key), tuple(range(len(names)))
 

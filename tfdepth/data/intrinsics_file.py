@@ -69,6 +69,11 @@ def read_intrinsics(path: str, size: Tuple[int, int]) -> np.ndarray:
     return intrinsics
 
 
+def is_json(text: str) -> bool:
+    """Whether a text is what a camera file holds, not the path of one."""
+    return text.lstrip().startswith("{")
+
+
 def field_of_view(intrinsics: np.ndarray, size: Tuple[int, int]) -> Tuple[float, float]:
     """(horizontal, vertical) angle in degrees that an image of this size spans.
 
@@ -120,7 +125,7 @@ def check_plausible(where: str, intrinsics: np.ndarray, size: Tuple[int, int]):
 
 def _parse(path: str) -> Tuple[str, Dict[str, float]]:
     """The units and the numbers of a camera file, each known, present and positive."""
-    text = files.read_text(path, f"a camera file in JSON, as {EXAMPLE}")
+    text = path if is_json(path) else files.read_text(path, f"a camera file in JSON, as {EXAMPLE}")
     _refuse_plain_numbers(path, text)
     try:
         content = json.loads(text)

@@ -17,19 +17,24 @@ from tfdepth.checks import UserError, check_choice
 from tfdepth.data import files, images, intrinsics_file
 from tfdepth.data.drives import Drive
 
-CAMERAS = ("image_2", "image_0", "image_3", "image_1")  # "" takes the first that a sequence has
+CAMERAS = ("image_2", "image_0", "image_3", "image_1")  # () takes the first that a sequence has
+STEREO_PAIRS = {"image_0": "image_1", "image_1": "image_0",
+                "image_2": "image_3", "image_3": "image_2"}
 _LAYOUT = "sequences/NN/{image_0 ... image_3}/000000.png"
 _LOG = logging.getLogger(__name__)
 
 
-def load(root: str, camera: str = "", sequences: Sequence[str] = ()) -> Tuple[Drive, ...]:
-    """Reads one camera of the sequences under `root`.
+def load(root: str, cameras: Sequence[str] = (), sequences: Sequence[str] = (),
+         stereo: bool = False) -> Tuple[Drive, ...]:
+    """Reads the sequences under `root`: a drive for each of their cameras.
 
     Args:
       root: the folder that holds sequences/ and perhaps poses/.
-      camera: image_0 ... image_3; "" = the first that the sequence has, in the order of CAMERAS.
-      sequences: names as "06"; () = all. Sequences without pictures of this camera are then
+      cameras: of image_0 ... image_3; () = the first that the sequence has, in the order of
+        CAMERAS.
+      sequences: names as "06"; () = all. Sequences without pictures of these cameras are then
         left out, and a warning names them.
+      stereo: whether each frame needs the picture of the other camera of its kind.
 
     Returns:
       Drives in order of their names. Frames are numbered by their file names; where
@@ -38,34 +43,36 @@ def load(root: str, camera: str = "", sequences: Sequence[str] = ()) -> Tuple[Dr
     Raises:
       UserError: nothing of this layout, an unknown name, an empty image folder, a frame that
         cannot be read or has another size, a bad calib.txt or pose file, fewer poses than
-        frames, depth or moving masks for some frames only.
+        frames, depth or moving masks for some frames only, no second camera for `stereo`.
     """
     root = files.expand(root)
-    if camera:
-        check_choice("camera", camera, sorted(CAMERAS))
+    for camera in cameras:
+        check_choice("cameras: a name", camera, sorted(CAMERAS))
+    wanted = " and ".join(cameras)
     present = _image_folders(root)
     for name in sequences:
         check_choice(f"{root}: a sequence", name, present)
-        if not _choose(present[name], camera):
+        if not _choose(present[name], cameras):
             raise UserError(f"{os.path.join(root, 'sequences', name)}: expected "
-                            f"{camera or ' or '.join(CAMERAS)}; "
+                            f"{wanted or ' or '.join(CAMERAS)}; "
                             f"found {files.listing(present[name])}.")
-    skipped = skipped_sequences(root, camera)
+    skipped = skipped_sequences(root, cameras)
     chosen = [name for name in (sequences or present) if name not in skipped]
     if not chosen:
         found = sorted({folder for folders in present.values() for folder in folders})
-        raise UserError(f"{root}: expected {camera or 'images'} as {_LAYOUT}; found "
+        raise UserError(f"{root}: expected {wanted or 'images'} as {_LAYOUT}; found "
                         f"{len(present)} sequences with {files.listing(found)}.")
     if skipped and not sequences:
         _LOG.warning("%s: %d of %d sequences have no %s and are left out: %s", root, len(skipped),
-                     len(present), camera or "images", files.listing(skipped))
-    return tuple(_load_drive(root, name, _choose(present[name], camera)) for name in chosen)
+                     len(present), wanted or "images", files.listing(skipped))
+    return tuple(_load_drive(root, name, camera, stereo)
+                 for name in chosen for camera in _choose(present[name], cameras))
 
 
-def skipped_sequences(root: str, camera: str = "") -> Tuple[str, ...]:
-    """Names of the sequences that hold no pictures of this camera, so that `load` omits them."""
+def skipped_sequences(root: str, cameras: Sequence[str] = ()) -> Tuple[str, ...]:
+    """Names of the sequences that lack pictures of these cameras, so that `load` omits them."""
     present = _image_folders(files.expand(root))
-    return tuple(name for name, folders in present.items() if not _choose(folders, camera))
+    return tuple(name for name, folders in present.items() if not _choose(folders, cameras))
 
 
 def read_projections(path: str) -> Dict[str, np.ndarray]:
@@ -142,14 +149,14 @@ def _image_folders(root: str) -> Dict[str, List[str]]:
     return present
 
 
-def _choose(folders: Sequence[str], camera: str) -> Optional[str]:
-    """The image folder to read among those of a sequence, None if it is not there."""
-    if camera:
-        return camera if camera in folders else None
-    return folders[0] if folders else None
+def _choose(folders: Sequence[str], cameras: Sequence[str]) -> Sequence[str]:
+    """The image folders to read among those of a sequence, () if one is not there."""
+    if cameras:
+        return tuple(cameras) if set(cameras) <= set(folders) else ()
+    return tuple(folders[:1])
 
 
-def _load_drive(root: str, sequence: str, camera: str) -> Drive:
+def _load_drive(root: str, sequence: str, camera: str, stereo: bool) -> Drive:
     folder = os.path.join(root, "sequences", sequence)
     numbers, names = _numbered_frames(os.path.join(folder, camera))
     paths = tuple(os.path.join(folder, camera, name) for name in names)
@@ -157,10 +164,13 @@ def _load_drive(root: str, sequence: str, camera: str) -> Drive:
     calibration = os.path.join(folder, "calib.txt")
     intrinsics, position = read_camera(calibration, camera, size)
     stems = [os.path.splitext(name)[0] for name in names]
+    stereo_paths, stereo_from_camera = (
+        _other_camera(folder, camera, stems, size) if stereo else (None, None))
     return Drive(
         name=f"{sequence}/{camera}", image_paths=paths, frame_numbers=numbers, size=size,
         intrinsics=intrinsics,
         world_from_camera=_poses(os.path.join(root, "poses", f"{sequence}.txt"), numbers, position),
+        stereo_paths=stereo_paths, stereo_from_camera=stereo_from_camera,
         depth_paths=_companions(os.path.join(folder, f"depth_{camera[-1]}"), stems),
         moving_paths=_companions(os.path.join(folder, f"moving_{camera[-1]}"), stems))
 
@@ -184,6 +194,32 @@ def _numbered_frames(folder: str) -> Tuple[Tuple[int, ...], List[str]]:
         raise UserError(f"{folder}: expected a drive of several frames; found one ({names[0]}).")
     numbers = tuple(sorted(frames))
     return numbers, [frames[number] for number in numbers]
+
+
+def _other_camera(folder: str, camera: str, stems: Sequence[str], size: Tuple[int, int]):
+    """Pictures of the other camera of a stereo pair, one a frame, and stereo_from_camera [4, 4]."""
+    other = STEREO_PAIRS[camera]
+    if not os.path.isdir(os.path.join(folder, other)):
+        raise UserError(f"--config.data.stereo: expected {os.path.join(folder, other)}, the other "
+                        f"camera of {camera}; found no such folder.")
+    _, names = _numbered_frames(os.path.join(folder, other))
+    by_stem = {os.path.splitext(name)[0]: name for name in names}
+    missing = [stem for stem in stems if stem not in by_stem]
+    if missing:
+        raise UserError("--config.data.stereo: expected a picture in "
+                        f"{os.path.join(folder, other)} for each of the {len(stems)} frames of "
+                        f"{camera}; {len(missing)} are missing: {files.listing(missing, 3)}.")
+    paths = tuple(os.path.join(folder, other, by_stem[stem]) for stem in stems)
+    found = images.check_same_size(paths)
+    calibration = os.path.join(folder, "calib.txt")
+    intrinsics, position = read_camera(calibration, camera, size)
+    other_intrinsics, other_position = read_camera(calibration, other, found)
+    if found != size or not np.allclose(intrinsics, other_intrinsics, rtol=1e-6):
+        raise UserError(f"{calibration}: expected a rectified stereo pair, {camera} and {other} of "
+                        f"one size and one camera matrix; they differ.")
+    stereo_from_camera = np.eye(4)
+    stereo_from_camera[:3, 3] = position - other_position  # both look the same way
+    return paths, stereo_from_camera
 
 
 def _poses(path: str, numbers: Sequence[int], position: np.ndarray) -> Optional[np.ndarray]:

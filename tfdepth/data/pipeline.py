@@ -58,30 +58,32 @@ def training_batches(source, batch_size, seed, start=0, cache_megabytes=0):
 
     def sample(position):
         index = _shuffled(position, count, seed)
-        target, sources, intrinsics = read_sample(index)
-        frames = tf.concat([target[tf.newaxis], sources], axis=0)
-        return _augment(frames, intrinsics, source.config, position, seed)
+        return _augment(*read_sample(index), source.config, position, seed)
 
     return (tf.data.Dataset.range(start * batch_size, tf.int64.max)
             .map(sample, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
             .batch(batch_size, drop_remainder=True).prefetch(2))
 
 
-def _augment(frames, intrinsics, config, position, seed):
-    """Frames [F, H, W, 3] and camera of a sample -> a Batch without its batch axis."""
+def _augment(frames, intrinsics, stereo_from_target, config, position, seed):
+    """Frames [F, H, W, 3] and cameras of a sample -> a Batch without its batch axis."""
     # Every decision has numbers of its own: switching one on does not change the others.
     draw = lambda decision: tf.stack([position, tf.constant(8 * seed + decision, tf.int64)])
     if config.scale_crop > 1.0:
         scale_yx, offset_yx = augmentation.draw_scale_and_crop(
             config.size, config.scale_crop, draw(0))
         frames, intrinsics = augmentation.scale_and_crop(frames, intrinsics, scale_yx, offset_yx)
-    frames = tf.ensure_shape(frames, [1 + len(config.offsets), *config.size, 3])
+    frames = tf.ensure_shape(frames, [1 + len(config.offsets) + config.stereo, *config.size, 3])
     if config.flip:
-        frames, intrinsics = tf.cond(
-            augmentation.draw_flip(draw(2)),
-            lambda: camera.flip_left_right(frames, intrinsics), lambda: (frames, intrinsics))
+        frames, intrinsics, stereo_from_target = augmentation.flip(
+            frames, intrinsics, stereo_from_target, augmentation.draw_flip(draw(2)))
     seen = augmentation.jitter_colors(frames, draw(3)) if config.color_jitter else frames
-    return Batch(frames[0], frames[1:], seen[0], seen[1:], intrinsics)
+    return _sample_of(frames, seen, intrinsics, stereo_from_target)
+
+
+def _sample_of(frames, seen, intrinsics, stereo_from_target, depth=None):
+    """A Batch without its batch axis, of frames [F, H, W, 3], the target first."""
+    return Batch(frames[0], frames[1:], seen[0], seen[1:], intrinsics, depth, stereo_from_target)
 
 
 def evaluation_batches(source, batch_size, limit=0, with_depth=False, cache_megabytes=0):
@@ -102,12 +104,12 @@ def evaluation_batches(source, batch_size, limit=0, with_depth=False, cache_mega
     targets = source.table.indices[:, 0]
 
     def sample(index):
-        target, sources, intrinsics = read_sample(index)
+        frames, intrinsics, stereo_from_target = read_sample(index)
         depth = None
         if with_depth:
             path = tf.gather(tf.constant(depth_paths), tf.gather(tf.constant(targets), index))
             depth = read_depth(path, source.config.size)
-        return Batch(target, sources, target, sources, intrinsics, depth)
+        return _sample_of(frames, frames, intrinsics, stereo_from_target, depth)
 
     chosen = np.arange(source.num_samples)
     if 0 < limit < len(chosen):
@@ -115,8 +117,7 @@ def evaluation_batches(source, batch_size, limit=0, with_depth=False, cache_mega
     batches = (tf.data.Dataset.from_tensor_slices(chosen)
                .map(sample, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
                .batch(batch_size).prefetch(2))
-    image_paths = [path for drive in source.drives for path in drive.image_paths]
-    return Readable(batches, image_paths, depth_paths)
+    return Readable(batches, _all_paths(source), depth_paths)
 
 
 class Readable(NamedTuple):
@@ -154,6 +155,8 @@ def sample_names(source, batch_size, seed, step):
         local = source.table.indices[row] - source.table.drive_starts[drive_index]
         names.append(f"{drive.name} frame {drive.frame_numbers[local[0]]}")
         paths += [drive.image_paths[frame] for frame in local]
+        if source.config.stereo:
+            paths.append(drive.stereo_paths[local[0]])
     return tuple(names), tuple(dict.fromkeys(paths))
 
 
@@ -219,42 +222,66 @@ def _shuffled(position, count, seed):
 
 
 def _sample_reader(source, cache_megabytes):
-    """A graph function: sample index -> target [H, W, 3], sources [S, H, W, 3], intrinsics."""
+    """A graph function: sample index -> frames [F, H, W, 3], the target first and the other
+    camera's last, intrinsics [3, 3], and stereo_from_target [4, 4] or None."""
     read_frames = _frame_reader(source, cache_megabytes)
     cameras = tf.constant(np.stack([intrinsics_at(drive, source.config.size)
                                     for drive in source.drives]))          # [drives, 3, 3]
-    rows, owners = tf.constant(source.table.indices), tf.constant(source.table.drive_indices)
+    rows, owners = source.table.indices, tf.constant(source.table.drive_indices)
+    stereo = None
+    if source.config.stereo:  # in the list of all paths behind those of the cameras themselves
+        rows = np.concatenate([rows, rows[:, :1] + source.table.drive_starts[-1]], axis=1)
+        stereo = tf.constant(np.stack([_stereo_from_target(drive, source.config.stereo_baseline)
+                                       for drive in source.drives]))       # [drives, 4, 4]
+    rows = tf.constant(rows)
 
     def read_sample(index):
         frames = tf.cast(read_frames(rows[index]), tf.float32) / 255.0     # [F, H, W, 3]
-        return frames[0], frames[1:], cameras[owners[index]]
+        owner = owners[index]
+        return frames, cameras[owner], None if stereo is None else stereo[owner]
 
     return read_sample
+
+
+def _stereo_from_target(drive, baseline):
+    """stereo_from_camera of a drive, float32 [4, 4]; its translation `baseline` long unless 0."""
+    matrix = drive.stereo_from_camera.copy()
+    if baseline > 0:
+        matrix[:3, 3] *= baseline / np.linalg.norm(matrix[:3, 3])
+    return matrix.astype(np.float32)
+
+
+def _all_paths(source):
+    """The image files of a source in the order of its frame indices; the other cameras' last."""
+    paths = [path for drive in source.drives for path in drive.image_paths]
+    if source.config.stereo:
+        paths += [path for drive in source.drives for path in drive.stereo_paths]
+    return paths
 
 
 def _frame_reader(source, cache_megabytes):
     """A graph function: frame indices [F] -> uint8 [F, H, W, 3]."""
     size = source.config.size
-    paths = tf.constant([path for drive in source.drives for path in drive.image_paths])
+    paths = tf.constant(_all_paths(source))
     shapes = tf.constant([drive.size for drive in source.drives])
+    count = source.table.drive_starts[-1]
     starts = tf.constant(source.table.drive_starts[1:])
 
     def read(frame):
         image = tf.io.decode_image(tf.io.read_file(paths[frame]), channels=3,
                                    expand_animations=False)
         # A file that was replaced by one of another size would have another camera.
-        drive = tf.searchsorted(starts, frame[tf.newaxis], side="right")[0]
+        drive = tf.searchsorted(starts, frame[tf.newaxis] % count, side="right")[0]
         tf.debugging.assert_equal(tf.shape(image)[:2], shapes[drive])
         return tf.ensure_shape(resize_image(image, size), [*size, 3])
 
-    if len(paths) * size[0] * size[1] * 3 <= cache_megabytes * 2**20:
-        frames = tf.data.Dataset.range(len(paths), output_type=tf.int32)
+    if paths.shape[0] * size[0] * size[1] * 3 <= cache_megabytes * 2**20:
+        frames = tf.data.Dataset.range(paths.shape[0], output_type=tf.int32)
         frames = frames.map(read, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         try:
-            in_memory = next(iter(frames.batch(len(paths))))               # [all frames, H, W, 3]
+            in_memory = next(iter(frames.batch(paths.shape[0])))           # [all frames, H, W, 3]
         except tf.errors.OpError as error:
-            all_paths = [path for drive in source.drives for path in drive.image_paths]
-            raise unreadable(error, all_paths) from None
+            raise unreadable(error, _all_paths(source)) from None
         return lambda rows: tf.gather(in_memory, rows)
     return lambda rows: tf.map_fn(read, rows, fn_output_signature=tf.TensorSpec(
         [*size, 3], tf.uint8), parallel_iterations=8)

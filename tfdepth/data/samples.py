@@ -49,7 +49,7 @@ def select_samples(drives: Sequence[Drive], config: DataConfig) -> SampleTable:
       UserError: offsets that are empty, 0, double or not ascending; a frame that cannot be read
         while motion is measured; no sample left, with the counts and the likely cause.
     """
-    offsets = check_offsets(config.offsets)
+    offsets = check_offsets(config.offsets) if config.offsets or not config.stereo else ()
     tables, owners, static_count = [], [], 0
     starts = np.cumsum([0] + [len(drive) for drive in drives])               # [D + 1]
     for d, drive in enumerate(drives):

@@ -45,6 +45,8 @@ class DriveSpec(NamedTuple):
 
 # Many short drives rather than few long ones: a network learns from the variety of worlds.
 DRIVES = tuple(DriveSpec(f"{number:02d}", 1000 + number, number % 4 == 2) for number in range(72))
+# The same worlds, and cars and people move through every one of them.
+DRIVES_WITH_MOVERS = tuple(drive._replace(with_movers=True) for drive in DRIVES)
 TRAIN_DRIVES = tuple(drive.name for drive in DRIVES[:64])
 VALIDATION_DRIVES = tuple(drive.name for drive in DRIVES[64:67])
 TEST_DRIVES = tuple(drive.name for drive in DRIVES[67:])

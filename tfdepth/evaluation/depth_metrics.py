@@ -49,6 +49,7 @@ class DepthProtocol:
     crop: Optional[Crop] = None       # None: the whole image
     caps_truth: bool = True           # only min_depth < truth < max_depth counts; else truth > 0
     median_scaling: bool = True       # prediction * median(truth) / median(prediction)
+    moving_only: bool = False         # metrics over what moves by itself; all pixels set the scale
     resized: str = "depth"            # a row of RESIZINGS: what is brought to the size of truth
 
 
@@ -125,6 +126,8 @@ def _table(*protocols: DepthProtocol) -> Dict[str, DepthProtocol]:
 
 PROTOCOLS = _table(
     DepthProtocol("depth", "any measured depth, whole image, 0-80 m, median scaling"),
+    DepthProtocol("depth_moving", "the same over the pixels of what moves by itself; the scale is "
+                  "that of all pixels", moving_only=True),
     DepthProtocol("eigen", "Eigen split as SfMLearner scores it: Garg crop, 80 m",
                   crop=GARG_CROP),
     DepthProtocol("eigen_50m", "the same up to 50 m", crop=GARG_CROP, max_depth=50.0),
@@ -188,7 +191,7 @@ def depth_metrics(depth: np.ndarray, truth: np.ndarray) -> DepthMetrics:
 
 
 def evaluate_image(name: str, depth: np.ndarray, truth: np.ndarray,
-                   protocol: DepthProtocol) -> ImageDepth:
+                   protocol: DepthProtocol, scored: Optional[np.ndarray] = None) -> ImageDepth:
     """Scores one prediction.
 
     Args:
@@ -196,9 +199,11 @@ def evaluate_image(name: str, depth: np.ndarray, truth: np.ndarray,
       depth: [h, w] predicted depth at the network's size (or any other), > 0.
       truth: [H, W] measured depth in metres, 0 = not measured.
       protocol: a row of PROTOCOLS, or one of your own.
+      scored: [H, W] bool, which of the pixels that count have metrics; all of them decide the
+        scale. None: all.
 
     Returns:
-      Metrics and scale ratio; both are None when no pixel of `truth` counts.
+      Metrics and scale ratio; both are None when no pixel of `truth` counts, or none is scored.
 
     Raises:
       ValueError: a shape differs from the above.
@@ -214,15 +219,18 @@ def evaluate_image(name: str, depth: np.ndarray, truth: np.ndarray,
     _refuse(name, "predicted", "positive and finite", depth, ~(np.isfinite(depth) & (depth > 0)))
     _refuse(name, "measured", "finite, 0 or more", truth, ~(np.isfinite(truth) & (truth >= 0)))
     valid = valid_pixels(truth, protocol)
-    num_pixels = int(valid.sum())
+    scored = np.ones_like(valid) if scored is None else np.asarray(scored, bool)
+    check_shape("scored", scored, list(truth.shape))
+    scored = scored[valid]                                          # [pixels that count]
+    num_pixels = int(scored.sum())
     if num_pixels == 0:
         return ImageDepth(name, 0, None, None)
-    depth = RESIZINGS[protocol.resized](depth, truth.shape)[valid]  # [num_pixels]
+    depth = RESIZINGS[protocol.resized](depth, truth.shape)[valid]  # [pixels that count]
     truth = truth[valid]
     ratio = float(np.median(truth) / np.median(depth))
     scaled = depth * ratio if protocol.median_scaling else depth
     clamped = np.clip(scaled, protocol.min_depth, protocol.max_depth)
-    return ImageDepth(name, num_pixels, depth_metrics(clamped, truth), ratio)
+    return ImageDepth(name, num_pixels, depth_metrics(clamped[scored], truth[scored]), ratio)
 
 
 def _refuse(name: str, kind: str, rule: str, values: np.ndarray, wrong: np.ndarray):
@@ -231,20 +239,21 @@ def _refuse(name: str, kind: str, rule: str, values: np.ndarray, wrong: np.ndarr
                         f"pixels are not, the first is {values[wrong][0]:g}.")
 
 
-def evaluate_depth(samples: Iterable[Tuple[str, np.ndarray, np.ndarray]],
+def evaluate_depth(samples: Iterable[Tuple],
                    protocol: DepthProtocol) -> DepthEvaluation:
     """Scores a set of images: metrics of each image first, then their mean over images.
 
     Args:
-      samples: (name, depth [h, w], truth [H, W]) of every image; see `evaluate_image`. Sizes may
-        differ from image to image; an iterator is read once, one image at a time.
+      samples: (name, depth [h, w], truth [H, W]), or with `scored` [H, W] behind, of every image;
+        see `evaluate_image`. Sizes may differ from image to image; an iterator is read once, one
+        image at a time.
       protocol: a row of PROTOCOLS, or one of your own.
 
     Raises:
       UserError: as `evaluate_image`.
     """
-    images = tuple(evaluate_image(name, depth, truth, protocol)
-                   for name, depth, truth in samples)
+    images = tuple(evaluate_image(name, depth, truth, protocol, *scored)
+                   for name, depth, truth, *scored in samples)
     measured = [image for image in images if image.metrics is not None]
     unmeasured = tuple(image.name for image in images if image.metrics is None)
     if not measured:

@@ -7,7 +7,8 @@ import numpy as np
 
 from tfdepth.checks import UserError, check_choice
 from tfdepth.data.datasets import load_drives, split_drives
-from tfdepth.data.images import read_depth
+from tfdepth.data.frame_numbers import follows
+from tfdepth.data.images import read_depth, read_image
 from tfdepth.data.pipeline import evaluation_batches, open_source
 from tfdepth.evaluation.baselines import MeanMotion, PerPixelMeanDepth
 from tfdepth.evaluation.depth_metrics import (
@@ -30,7 +31,7 @@ class Evaluation:
     """What a protocol can be asked of."""
     run: Callable       # (name, _Scene) -> table rows [(method, {column: value})]
     columns: tuple      # of the table
-    needs: str          # attribute of Drive that must be known; "" = nothing
+    needs: tuple        # attributes of Drive that must be known
     title: str
 
 
@@ -75,13 +76,13 @@ def evaluate_run(workdir, protocol="", data_root="", output=None, show=print):
     results = {}
     for name in [protocol] if protocol else DEFAULT_PROTOCOLS:
         evaluation = EVALUATIONS[name]
-        lacking = [drive.name for drive in scene.scored
-                   if evaluation.needs and getattr(drive, evaluation.needs) is None]
+        lacking = [f"{drive.name} has no {need}" for drive in scene.scored
+                   for need in evaluation.needs if getattr(drive, need) is None]
         if lacking and protocol:
-            raise UserError(f"--protocol {name} needs {evaluation.needs} of every drive; "
-                            f"{lacking[0]} has none.")
+            raise UserError(f"--protocol {name} needs {' and '.join(evaluation.needs)} of every "
+                            f"drive; {lacking[0]}.")
         if lacking:
-            show(f"{name}: not available; {lacking[0]} has no {evaluation.needs}")
+            show(f"{name}: not available; {lacking[0]}")
             continue
         try:
             rows = evaluation.run(name, scene)
@@ -106,23 +107,29 @@ def evaluate_run(workdir, protocol="", data_root="", output=None, show=print):
 
 def _depth_rows(name, scene):
     protocol = PROTOCOLS[name]
-    truths = lambda drives: ((f"{drive.name} frame {number}", path, read_depth(path))
-                             for drive in drives
-                             for number, path in zip(drive.frame_numbers, drive.depth_paths))
     rows = []
     if all(drive.depth_paths is not None for drive in scene.train):
-        capped = (np.where(truth < protocol.max_depth, truth, 0) for _, _, truth in
-                  truths(scene.train))
+        capped = (np.where(truth < protocol.max_depth, truth, 0) for truth in
+                  (read_depth(path) for drive in scene.train for path in drive.depth_paths))
         mean = PerPixelMeanDepth.fit(capped).predict()
-        result = evaluate_depth(((label, mean, truth) for label, _, truth in truths(scene.scored)),
-                                protocol)
+        result = evaluate_depth(((label, mean, *truth) for label, *truth in
+                                 _truths(scene.scored, protocol)), protocol)
         rows.append(("per-pixel training mean", _depth_columns(result)))
     depths = (depth for drive in scene.scored
-              for _, depth in scene.predictor.depths_of_files(drive.image_paths))
+              for _, depth in scene.predictor.depths_of_files(
+                  drive.image_paths, follows(drive.frame_numbers)))
     result = evaluate_depth(
-        ((label, depth, truth) for depth, (label, _, truth) in zip(depths, truths(scene.scored))),
-        protocol)
+        ((label, depth, *truth) for depth, (label, *truth) in
+         zip(depths, _truths(scene.scored, protocol))), protocol)
     return rows + [(type(scene.predictor.system).__name__, _depth_columns(result))]
+
+
+def _truths(drives, protocol):
+    """(name, measured depth), or with the mask of what moves behind, of every frame."""
+    for drive in drives:
+        for k, number in enumerate(drive.frame_numbers):
+            masks = [read_image(drive.moving_paths[k])[..., 0] > 0] * protocol.moving_only
+            yield (f"{drive.name} frame {number}", read_depth(drive.depth_paths[k]), *masks)
 
 
 def _depth_columns(result):
@@ -172,20 +179,21 @@ EVALUATIONS = {
     **{name: Evaluation(
         _depth_rows, (*metric_columns(DepthMetrics._fields, HIGHER_IS_BETTER),
                       Column("scale"), Column("scale_spread"), Column("images", decimals=0)),
-        "depth_paths", protocol.about) for name, protocol in PROTOCOLS.items()},
+        ("depth_paths", *["moving_paths"] * protocol.moving_only), protocol.about)
+       for name, protocol in PROTOCOLS.items()},
     **{name: Evaluation(
         _odometry_rows,
         (Column("ate_sfmlearner_mean", "lower", 4), Column("ate_sfmlearner_std", None, 4),
          Column("ate_rmse_mean", "lower", 4), Column("ate_rmse_std", None, 4),
          Column("scale_median"), Column("scale_spread"), Column("num_snippets", decimals=0)),
-        "world_from_camera", protocol.about) for name, protocol in ODOMETRY_PROTOCOLS.items()},
+        ("world_from_camera",), protocol.about) for name, protocol in ODOMETRY_PROTOCOLS.items()},
     "view_synthesis": Evaluation(
         _synthesis_rows,
         tuple(Column(name, better, 4) for name, better in zip(
             SynthesisErrors._fields, ("lower", None, "lower", None, "lower", None))),
-        "", "warped error against unwarped, and direction of motion"),
+        (), "warped error against unwarped, and direction of motion"),
 }
-DEFAULT_PROTOCOLS = ("depth", "odometry_sfmlearner", "view_synthesis")
+DEFAULT_PROTOCOLS = ("depth", "depth_moving", "odometry_sfmlearner", "view_synthesis")
 
 
 def write_pictures(scene, folder, show=print):
@@ -205,7 +213,7 @@ def write_pictures(scene, folder, show=print):
     training = [drive.world_from_camera[run] for drive in scene.train
                 if drive.world_from_camera is not None
                 for run in consecutive_runs(drive.frame_numbers)]
-    for drive in scene.scored:
+    for drive in scene.scored if scene.predictor.system.predicts_motion else ():
         run = max(consecutive_runs(drive.frame_numbers), key=lambda run: run.stop - run.start)
         trajectory = predicted_trajectory(scene.predictor, drive.image_paths[run])
         if trajectory is None:

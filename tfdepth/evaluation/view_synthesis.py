@@ -54,13 +54,16 @@ def evaluate_synthesis(system, source, batch_size=8):
     seen = max(seen, 1.0)
     return SynthesisErrors(
         warped / seen, unwarped / seen, warped / max(unwarped, 1e-9), seen / pixels,
-        _median_direction(np.concatenate(translations), true_motions(source)),
+        _median_direction(np.concatenate(translations)[:, :len(source.config.offsets)],
+                          true_motions(source)),
         source.num_samples)
 
 
 def true_motions(source):
-    """source_from_target [M, S, 4, 4] float64 of all samples; None if a drive has no poses."""
-    if any(drive.world_from_camera is None for drive in source.drives):
+    """source_from_target [M, S, 4, 4] float64 of all samples to the sources of the same camera;
+    None if a drive has no poses, or there are no such sources."""
+    if not source.config.offsets or any(
+            drive.world_from_camera is None for drive in source.drives):
         return None
     world_from_camera = np.concatenate([drive.world_from_camera for drive in source.drives])
     poses = world_from_camera[source.table.indices]                        # [M, 1 + S, 4, 4]

@@ -112,6 +112,8 @@ def restore_best(folder, **parts):
             restore(checkpoint, folder, step, partial=True)
             return step
         except UserError as error:
+            if len(steps) == 1:
+                raise
             print(f"warning: {error} Another one is used.", file=sys.stderr)
     raise UserError(f"{folder.parent}: expected an intact checkpoint; found {len(steps)} damaged."
                     if steps else f"{folder.parent}: expected a checkpoint in {folder}; found none.")
@@ -131,7 +133,11 @@ def restore(checkpoint, folder, step, partial=False):
             status.assert_consumed()
         else:
             status.expect_partial()
-    except (tf.errors.OpError, AssertionError, ValueError, IndexError) as error:
+    except AssertionError as error:
+        raise UserError(f"{path}: expected all variables of the model; some are missing. A folder "
+                        "of imported encoders is no model; --config.train.init_from takes it."
+                        ) from error
+    except (tf.errors.OpError, ValueError, IndexError) as error:
         reason = str(error).strip().splitlines()[0][:160]
         raise UserError(f"{path}: expected an intact checkpoint; it cannot be read "
                         f"({reason}).") from error

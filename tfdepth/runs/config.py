@@ -1,4 +1,5 @@
 """The config of an experiment: everything that a run depends on, typed, and as JSON."""
+import ast
 import dataclasses
 import json
 import os
@@ -7,6 +8,7 @@ from typing import Tuple
 
 from tfdepth.checks import UserError
 from tfdepth.data.config import DataConfig
+from tfdepth.data.intrinsics_file import is_json
 from tfdepth.systems import SYSTEMS
 
 
@@ -17,6 +19,8 @@ class OptimizerConfig:
     beta_1: float = 0.9
     beta_2: float = 0.999
     epsilon: float = 1e-8
+    epsilon_after_correction: bool = False  # where PyTorch adds it; False: where TensorFlow does
+    weight_decay: float = 0.0              # L2: times each variable, added to its gradient
     decay_epochs: Tuple[float, ...] = ()   # after each of these the rate is multiplied ...
     decay_factor: float = 0.1              # ... by this
     clip_norm: float = 0.0                 # largest global gradient norm; 0 = not clipped
@@ -28,6 +32,11 @@ class TrainConfig:
     batch_size: int = 4                    # of all replicas together
     epochs: float = 20.0                   # ignored where `steps` is given
     steps: int = 0                         # optimiser steps; 0 = as `epochs` says
+    init_from: str = ""                    # a run folder whose best weights are the first ones
+    init_except: Tuple[str, ...] = ()      # variables, by the beginning of their names, that are
+    #                                        initialised anew all the same
+    first_stage: Tuple[str, ...] = ()      # fields, as "data.flip=False", that differ in a run
+    #                                        before this one, whose best weights are the first ones
     seed: int = 0                          # of initial weights, data order and augmentation
     log_every: int = 20                    # steps between lines of metrics.jsonl
     save_every: int = 0                    # steps between validation + checkpoint; 0 = an epoch
@@ -51,9 +60,10 @@ def check_config(config):
     """Raises UserError, naming the flag, on values that no run can have."""
     data, train, optimizer = config.data, config.train, config.optimizer
     rules = [
-        ("data.offsets", _ascending(data.offsets) and len(data.offsets) > 0
+        ("data.offsets", _ascending(data.offsets) and (len(data.offsets) > 0 or data.stereo)
          and all(isinstance(offset, int) and offset for offset in data.offsets),
-         "distinct frame offsets in ascending order without 0, as (-1, 1)"),
+         "distinct frame offsets in ascending order without 0, as (-1, 1); () needs data.stereo"),
+        ("data.stereo_baseline", data.stereo_baseline >= 0, "0 (metres) or more"),
         ("data.scale_crop", 1.0 <= data.scale_crop <= 2.0, "a number from 1 to 2"),
         ("train.batch_size", train.batch_size >= 1, "at least 1"),
         ("train.epochs", train.epochs > 0, "more than 0"),
@@ -67,6 +77,7 @@ def check_config(config):
         ("train.max_bad_steps", train.max_bad_steps >= 0, "0 or more"),
         ("train.cache_megabytes", train.cache_megabytes >= 0, "0 or more"),
         ("optimizer.learning_rate", optimizer.learning_rate > 0, "more than 0"),
+        ("optimizer.weight_decay", optimizer.weight_decay >= 0, "0 or more"),
         ("optimizer.clip_norm", optimizer.clip_norm >= 0, "0 or more"),
         ("optimizer.beta_1", 0 <= optimizer.beta_1 < 1, "from 0 to less than 1"),
         ("optimizer.beta_2", 0 <= optimizer.beta_2 < 1, "from 0 to less than 1"),
@@ -88,12 +99,41 @@ def _ascending(numbers):
             and all(first < second for first, second in zip(numbers, numbers[1:])))
 
 
+def first_stage_of(config):
+    """The ExperimentConfig of the run before: with the fields that train.first_stage says.
+
+    Returns: None where there is no such run.
+    Raises: UserError: if one of them is not "part.field=value", with a value of the field's type.
+    """
+    if not config.train.first_stage:
+        return None
+    fields = json.loads(to_json(config))
+    for assignment in config.train.first_stage:
+        name, separator, text = assignment.partition("=")
+        *parts, field = name.split(".")
+        holder = fields
+        for part in parts:
+            holder = holder.get(part, {}) if isinstance(holder, dict) else {}
+        try:
+            value = ast.literal_eval(text)
+        except (ValueError, SyntaxError):
+            value = text
+        if not separator or not isinstance(holder, dict) or field not in holder:
+            raise UserError("--config.train.first_stage: expected fields of the config as "
+                            f"data.flip=False; got {assignment}.")
+        holder[field] = value
+    fields["train"].update(first_stage=[])
+    return from_json(json.dumps(fields), "--config.train.first_stage")
+
+
 def with_absolute_paths(config) -> ExperimentConfig:
     """A copy whose files are named from the root, so that the run can be used from anywhere."""
     absolute = lambda path: os.path.abspath(os.path.expanduser(path)) if path else ""
+    camera = config.data.intrinsics
     data = dataclasses.replace(config.data, root=absolute(config.data.root),
-                               intrinsics=absolute(config.data.intrinsics))
-    return dataclasses.replace(config, data=data)
+                               intrinsics=camera if is_json(camera) else absolute(camera))
+    train = dataclasses.replace(config.train, init_from=absolute(config.train.init_from))
+    return dataclasses.replace(config, data=data, train=train)
 
 
 def to_json(config) -> str:

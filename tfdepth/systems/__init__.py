@@ -6,13 +6,13 @@ SYSTEMS = {
 }
 
 
-def build_system(config, num_sources):
+def build_system(config, offsets, stereo=False):
     """The system of a config.
 
-    Args: config: an instance of a key of SYSTEMS. num_sources: sources a sample has.
-    Raises: TypeError: if no system has such a config.
+    Args: config: an instance of a key of SYSTEMS. offsets, stereo: its sources, see `System`.
+    Raises: TypeError: if no system has such a config. UserError: if the system refuses its values.
     """
     if type(config) not in SYSTEMS:
         known = ", ".join(sorted(kind.__name__ for kind in SYSTEMS))
         raise TypeError(f"No system for {type(config).__name__}; known: {known}.")
-    return SYSTEMS[type(config)](config, num_sources)
+    return SYSTEMS[type(config)](config, offsets, stereo)

@@ -7,6 +7,7 @@ from typing import Dict
 
 import tensorflow as tf
 
+from tfdepth.checks import UserError
 from tfdepth.structures import Batch, DepthPrediction
 
 
@@ -16,14 +17,25 @@ class System(tf.keras.Model):
     A subclass implements the methods that raise NotImplementedError here. It is never called like
     a layer: under a mixed policy that would cast intrinsics to the half type.
     """
-    size_multiple = 1    # height and width must be multiples of this
+    size_multiple = 1         # height and width must be multiples of this, ...
+    smallest_side = 1         # ... and not below this
+    learns_from_stereo = False
+    predicts_motion = True    # False where all sources have known motion
+    needs_previous = False    # whether depth of a frame depends on the frame before it
+    resized = "depth"         # or "disparity": what is resized to the size of a picture
 
-    def __init__(self, config, num_sources):
+    def __init__(self, config, offsets, stereo=False):
         """Args: config: dataclass with a dataclass `loss_weights` whose field names are the names
-        of the loss terms. num_sources: S."""
+        of the loss terms. offsets: frames from the target to the sources of its own camera,
+        ascending. stereo: whether the other camera's picture of the target is the last source.
+        Raises: UserError: if the method cannot use such sources."""
         super().__init__()
+        if stereo and not self.learns_from_stereo:
+            raise UserError(f"--config.data.stereo: {type(self).__name__} learns from one camera; "
+                            "expected false.")
         self.config = config
-        self.num_sources = num_sources
+        self.offsets, self.stereo = tuple(offsets), stereo
+        self.num_sources = len(self.offsets) + stereo
         self.loss_weights = dataclasses.asdict(config.loss_weights)
 
     def forward(self, batch, training):
@@ -34,15 +46,19 @@ class System(tf.keras.Model):
         """Batch and its prediction -> {name: unweighted scalar}."""
         raise NotImplementedError
 
-    def predict_depth(self, image) -> DepthPrediction:
-        """Depth of single images [B, H, W, 3] in [0, 1], in inference mode."""
+    def predict_depth(self, image, previous) -> DepthPrediction:
+        """Depth of images, in inference mode.
+
+        Args: image: [B, H, W, 3] in [0, 1]. previous: the frame before each, or the image itself
+          where there is none; only looked at where `needs_previous`.
+        """
         raise NotImplementedError
 
     def predict_motion(self, target, sources):
-        """Motion between images, in inference mode.
+        """Motion between images, in inference mode; not called unless `predicts_motion`.
 
-        Args: target: [B, H, W, 3]; sources: [B, S, H, W, 3] in time order; in [0, 1].
-        Returns: source_from_target [B, S, 4, 4], in the unit of the predicted depth.
+        Args: target: [B, H, W, 3]; sources: [B, len(offsets), H, W, 3] in time order; in [0, 1].
+        Returns: source_from_target [B, len(offsets), 4, 4], in the unit of the predicted depth.
         """
         raise NotImplementedError
 
@@ -62,7 +78,10 @@ class System(tf.keras.Model):
 
     def create_variables(self, size):
         """Creates all variables by one forward pass on black images of `size` (height, width)."""
-        black = tf.zeros([1, *size, 3])
-        sources = tf.zeros([1, self.num_sources, *size, 3])
-        self.forward(Batch(black, sources, black, sources, tf.eye(3)[tf.newaxis]), training=False)
+        dtype = tf.keras.backend.floatx()
+        black = tf.zeros([1, *size, 3], dtype)
+        sources = tf.zeros([1, self.num_sources, *size, 3], dtype)
+        stereo_from_target = tf.eye(4, batch_shape=[1], dtype=dtype) if self.stereo else None
+        self.forward(Batch(black, sources, black, sources, tf.eye(3, batch_shape=[1], dtype=dtype),
+                           stereo_from_target=stereo_from_target), training=False)
         self.built = True

@@ -47,8 +47,8 @@ class SfMLearnerConfig:
 class SfMLearner(System):
     """See the module's docstring."""
 
-    def __init__(self, config, num_sources):
-        super().__init__(config, num_sources)
+    def __init__(self, config, offsets, stereo=False):
+        super().__init__(config, offsets, stereo)
         check_choice("config.system.pyramid_intrinsics", config.pyramid_intrinsics,
                      ("scaled", "exact"))
         check_choice("config.system.initializer", config.initializer,
@@ -65,7 +65,7 @@ class SfMLearner(System):
         masks = config.loss_weights.explainability > 0
         self.depth_net = DispNet(config.min_disparity, config.normalization,
                                  config.initializer, config.initial_disparity)
-        self.pose_net = PoseExplainabilityNet(num_sources, masks, config.normalization,
+        self.pose_net = PoseExplainabilityNet(self.num_sources, masks, config.normalization,
                                               config.initializer)
         self.size_multiple = (self.pose_net if masks else self.depth_net).size_multiple
 
@@ -75,7 +75,7 @@ class SfMLearner(System):
         return ExplainedPrediction(self._depth(batch.target_input, training),
                                    transforms.from_translation_euler(poses), mask_logits)
 
-    def predict_depth(self, image):
+    def predict_depth(self, image, previous):
         return self._depth(image, training=False)
 
     def predict_motion(self, target, sources):

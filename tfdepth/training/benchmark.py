@@ -30,8 +30,9 @@ def benchmark(config, repeats):
       render_frames_per_second: the synthetic world at 128 x 416 on one core, without encoding.
     """
     check_config(config)
-    system = build_system(config.system, len(config.data.offsets))
-    check_size("--config.data.size", config.data.size, system.size_multiple)
+    system = build_system(config.system, config.data.offsets, config.data.stereo)
+    check_size("--config.data.size", config.data.size, system.size_multiple,
+                   system.smallest_side)
     system.create_variables(config.data.size)
     optimizer = build_optimizer(config.optimizer, 1, system.trainable_variables)
     drives = split_drives(config.data, load_drives(config.data)).train

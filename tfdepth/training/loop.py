@@ -1,5 +1,6 @@
 """The training loop. It knows no method: it takes a system, data and an optimiser by config."""
 import math
+import os
 import sys
 import time
 import zlib
@@ -10,14 +11,15 @@ from tqdm import tqdm
 from tfdepth.checks import UserError, check_size
 from tfdepth.data.datasets import load_drives, split_drives
 from tfdepth.data.pipeline import open_source, sample_names, training_batches, unreadable
-from tfdepth.runs.checkpoints import Checkpoints
-from tfdepth.runs.config import check_config, with_absolute_paths
-from tfdepth.runs.folder import open_run
+from tfdepth.runs.checkpoints import Checkpoints, list_steps
+from tfdepth.runs.config import check_config, first_stage_of, with_absolute_paths
+from tfdepth.runs.folder import RunFolder, open_run
 from tfdepth.systems import build_system
 from tfdepth.training.logs import RunLog
 from tfdepth.training.optimizers import build_optimizer, learning_rate
 from tfdepth.training.step import make_train_step
 from tfdepth.training.validation import Validation, pictures_of
+from tfdepth.weights.starting import start_from
 
 
 class NonFiniteError(RuntimeError):
@@ -33,7 +35,8 @@ def train(config, workdir, strategy=None):
 
     Args:
       config: ExperimentConfig.
-      workdir: the run folder; made, or of the same run.
+      workdir: the run folder; made, or of the same run. A first stage has a folder of its own
+        beside it, `workdir`-stage1.
       strategy: tf.distribute.Strategy; None = the current one.
 
     Returns: RunFolder.
@@ -47,8 +50,9 @@ def train(config, workdir, strategy=None):
     strategy = strategy or tf.distribute.get_strategy()
     tf.keras.utils.set_random_seed(config.train.seed)
     with strategy.scope():
-        system = build_system(config.system, len(config.data.offsets))
-        check_size("--config.data.size", config.data.size, system.size_multiple)
+        system = build_system(config.system, config.data.offsets, config.data.stereo)
+        check_size("--config.data.size", config.data.size, system.size_multiple,
+                   system.smallest_side)
         split = split_drives(config.data, load_drives(config.data))
         source = open_source(split.train, config.data)
         print(describe(source))
@@ -57,8 +61,16 @@ def train(config, workdir, strategy=None):
         optimizer = build_optimizer(config.optimizer, steps_per_epoch, system.trainable_variables)
         bad_steps = tf.Variable(0, trainable=False, dtype=tf.int64)
         data = tf.Variable(fingerprint(source), trainable=False, dtype=tf.int64)
+    first_stage = first_stage_of(config)
+    begins = not list_steps(RunFolder(workdir).checkpoints)
+    if begins and config.train.init_from and not first_stage:
+        print(start_from(config.train.init_from, system, config.train.init_except))
     validation = Validation(system, split.validation, config) if split.validation else None
     run = open_run(workdir, config)
+    if begins and first_stage:
+        print("first stage:")
+        first = train(first_stage, f"{os.path.normpath(workdir)}-stage1", strategy)
+        print("second stage:", start_from(first.path, system))
     checkpoints = Checkpoints(run.checkpoints, config.train.keep_checkpoints, system=system,
                               optimizer=optimizer, bad_steps=bad_steps, data=data)
     start = checkpoints.restore_newest() or 0

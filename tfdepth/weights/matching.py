@@ -1,7 +1,9 @@
 """Puts named arrays into named variables, or says exactly what does not fit."""
+import collections
 from typing import Mapping
 
 import numpy as np
+import tensorflow as tf
 
 from tfdepth.checks import UserError
 
@@ -32,3 +34,22 @@ def assign_weights(variables: Mapping[str, object], arrays: Mapping[str, np.ndar
         raise UserError(f"{source}: {len(problems)} of its weights do not fit: {shown}{rest}.")
     for name, variable in variables.items():
         variable.assign(arrays[name])
+
+
+def variables_by_path(root):
+    """{"attribute/path": variable} of everything below a trackable object, by shortest path.
+
+    The paths are those by which tf.train.Checkpoint stores the variables.
+    """
+    view = tf.train.TrackableView(root)
+    found, seen, queue = {}, set(), collections.deque([((), root)])
+    while queue:
+        path, node = queue.popleft()
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
+        if isinstance(node, tf.Variable):
+            found["/".join(path)] = node
+            continue
+        queue.extend(((*path, name), child) for name, child in view.children(node).items())
+    return found

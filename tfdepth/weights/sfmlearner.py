@@ -11,7 +11,9 @@ import numpy as np
 import tensorflow as tf
 
 from tfdepth.checks import UserError
+from tfdepth.data.config import DataConfig
 from tfdepth.systems.sfmlearner import SfMLearner, SfMLearnerConfig
+from tfdepth.weights.imported import Imported
 from tfdepth.weights.matching import assign_weights
 
 NOT_WEIGHTS = re.compile(r"(^|/)global_step$|/Adam(_1)?$|^beta[12]_power$|^train_op/")
@@ -23,7 +25,7 @@ def import_sfmlearner(source):
     """Reads a published checkpoint into a new system.
 
     Args: source: path prefix of the checkpoint, or its .index, .meta or .data file.
-    Returns: SfMLearner with the options and the number of sources that the checkpoint implies.
+    Returns: Imported, with the options and the number of sources that the checkpoint implies.
     Raises: UserError: if it is no checkpoint, or its weights do not fit; lists those.
     """
     arrays = read_checkpoint(source)
@@ -38,10 +40,16 @@ def import_sfmlearner(source):
         config.loss_weights.explainability = 0.2
     if any("/BatchNorm/" in name for name in arrays):
         config.normalization = "batch"
-    system = SfMLearner(config, num_sources=prediction.shape[-1] // 6)
+    num_sources = prediction.shape[-1] // 6
+    before = num_sources // 2
+    offsets = tuple(k for k in range(-before, before + 1) if k)
+    if len(offsets) != num_sources:
+        raise UserError(f"{source}: expected as many sources before the target as after it; found "
+                        f"a pose network of {num_sources}.")
+    system = SfMLearner(config, offsets)
     system.create_variables(BUILD_SIZE)
     assign_weights(published_variables(system), arrays, source)
-    return system
+    return Imported(system, DataConfig("kitti_odometry", size=(128, 416), offsets=offsets))
 
 
 def read_checkpoint(source) -> Dict[str, np.ndarray]:
