@@ -32,6 +32,34 @@ def test_learns_motion_from_51_real_frames(tmp_path):
     assert found["ratio"] <= 0.7 and found["direction_median_deg"] <= 8.0
 
 
+@needs_shared
+def test_monodepth2_learns_motion_from_51_real_frames(tmp_path):
+    """The README's command on the same frames: within 10 minutes."""
+    flags = [flag.replace("sfmlearner", "monodepth2").replace("steps=600", "steps=360")
+             for flag in KITTI_FLAGS]
+    assert train.main([f"--workdir={tmp_path / 'run'}", *flags]) == 0
+    assert evaluate.main([f"--workdir={tmp_path / 'run'}"]) == 0
+    found = scores(tmp_path / "run")["view_synthesis"]["Monodepth2"]
+    assert found["ratio"] <= 0.4 and found["direction_median_deg"] <= 2.0
+
+
+def test_monodepth2_beats_sfmlearner_among_moving_things(tmp_path):
+    """The same step budget for each on the synthetic drives with movers: within an hour."""
+    found = {}
+    for name, config in {"SfMLearner": "sfmlearner.py:movers", "baseline": "monodepth2.py",
+                         "idce": "idce_ham.py:idce", "ham": "idce_ham.py:ham",
+                         "joint": "idce_ham.py:joint"}.items():
+        workdir = tmp_path / name
+        assert train.main([f"--workdir={workdir}", f"--config=configs/{config}", *BUDGET]) == 0
+        protocols = scores(workdir)
+        found[name] = [next(row["abs_rel"] for method, row in protocols[protocol].items()
+                            if method != "per-pixel training mean")
+                       for protocol in ("depth", "depth_moving")]
+    print({name: [round(value, 4) for value in values] for name, values in found.items()})
+    assert found["baseline"][0] < found["SfMLearner"][0]
+
+
+BUDGET = ["--config.train.epochs=5.7", "--config.optimizer.decay_epochs=(4.7,)"]
 KITTI_FLAGS = ["--config=configs/sfmlearner.py:quick", "--config.data.dataset=kitti_odometry",
                f"--config.data.root={DATA / 'kitti_odometry'}", "--config.data.size=128,416",
                "--config.train.steps=600"]

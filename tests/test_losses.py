@@ -4,8 +4,12 @@ import pytest
 import tensorflow as tf
 
 from tfdepth.losses.explainability import explainability_error
-from tfdepth.losses.photometric import l1_error, masked_mean
-from tfdepth.losses.smoothness import second_order_smoothness
+from tfdepth.checks import UserError
+from tfdepth.losses.photometric import l1_error, masked_mean, photometric_error
+from tfdepth.losses.reprojection import reprojection_error, tie_breaking_noise
+from tfdepth.losses.smoothness import (
+    edge_aware_smoothness, mean_normalized, second_order_smoothness)
+from tfdepth.losses.ssim import ssim_error
 
 RANDOM = np.random.default_rng(8)
 
@@ -91,3 +95,76 @@ def test_l1_error_of_equal_images_has_no_gradient():
         error = l1_error(image, tf.constant([[[[0.5, 0.5, 0.5]]]]))
     np.testing.assert_array_equal(error[0, 0, 0], [0.0, 0.75, 0.5])
     np.testing.assert_array_equal(tape.gradient(error, image)[0, 0, 0], [0.0, -1.0, 1.0])
+
+
+def test_ssim_by_loops():
+    image, other = RANDOM.random((2, 2, 4, 5, 3))
+    other[0, :2] = image[0, :2]
+    padded = [np.pad(each, [(0, 0), (1, 1), (1, 1), (0, 0)], "reflect") for each in (image, other)]
+    expected = np.empty_like(image)
+    for index in np.ndindex(image.shape):
+        n, i, j, c = index
+        x, y = (each[n, i:i + 3, j:j + 3, c] for each in padded)
+        covariance = ((x - x.mean()) * (y - y.mean())).mean()
+        ssim = ((2 * x.mean() * y.mean() + 1e-4) * (2 * covariance + 9e-4)
+                / ((x.mean()**2 + y.mean()**2 + 1e-4) * (x.var() + y.var() + 9e-4)))
+        expected[index] = np.clip((1 - ssim) / 2, 0, 1)
+    np.testing.assert_allclose(ssim_error(tf.constant(image), tf.constant(other)), expected,
+                               atol=1e-10)
+    mixed = photometric_error(tf.constant(image), tf.constant(other), ssim_weight=0.6)
+    by_hand = (0.6 * expected + 0.4 * np.abs(image - other)).mean(-1, keepdims=True)
+    np.testing.assert_allclose(mixed, by_hand, atol=1e-10)
+
+
+def test_edge_aware_smoothness_by_loops():
+    disparity, image = RANDOM.random((2, 4, 5, 1)), RANDOM.random((2, 4, 5, 3))
+    expected = []
+    for d, picture in zip(disparity[..., 0], image):
+        x = [abs(d[i, j + 1] - d[i, j]) * np.exp(-np.abs(picture[i, j + 1] - picture[i, j]).mean())
+             for i in range(4) for j in range(4)]
+        y = [abs(d[i + 1, j] - d[i, j]) * np.exp(-np.abs(picture[i + 1, j] - picture[i, j]).mean())
+             for i in range(3) for j in range(5)]
+        expected.append(np.mean(x) + np.mean(y))
+    np.testing.assert_allclose(edge_aware_smoothness(tf.constant(disparity), tf.constant(image)),
+                               expected, rtol=1e-12)
+    normal = mean_normalized(tf.constant(disparity))
+    np.testing.assert_allclose(np.mean(normal, axis=(1, 2, 3)), [1, 1], rtol=1e-6)
+    with pytest.raises(ValueError, match=r"`image` must have shape \[B, 4, 5, C\]"):
+        edge_aware_smoothness(tf.constant(disparity), tf.constant(image[:, :3]))
+
+
+def test_reprojection_takes_the_best_source_and_masks_what_stands_still():
+    errors = RANDOM.random((2, 3, 4, 5, 1))
+    identity = RANDOM.random((2, 3, 4, 5, 1))
+    error, trains = reprojection_error(tf.constant(errors), tf.constant(identity))
+    np.testing.assert_array_equal(error, np.minimum(errors.min(1), identity.min(1)))
+    np.testing.assert_array_equal(trains, errors.min(1) < identity.min(1))
+    error, trains = reprojection_error(tf.constant(errors), tf.constant(identity), "mean")
+    np.testing.assert_allclose(error, np.minimum(errors.mean(1), identity.mean(1)))
+    assert 0 < np.mean(trains) < 1
+    error, trains = reprojection_error(tf.constant(errors))
+    np.testing.assert_array_equal(error, errors.min(1))
+    assert np.all(trains)
+    with pytest.raises(UserError, match="reduction must be one of minimum, mean"):
+        reprojection_error(tf.constant(errors), reduction="min")
+
+
+def test_masked_pixels_send_no_gradient_and_ties_do_not_train():
+    errors = tf.Variable([[[[[0.2], [0.6], [0.4]]], [[[0.3], [0.7], [0.4]]]]])  # [1, 2, 1, 3, 1]
+    identity = tf.Variable([[[[[0.5], [0.5], [0.4]]], [[[0.5], [0.5], [0.9]]]]])
+    with tf.GradientTape() as tape:
+        error, trains = reprojection_error(errors, identity)
+    gradients = tape.gradient(error, [errors, identity], unconnected_gradients="zero")
+    np.testing.assert_array_equal(np.squeeze(trains), [True, False, False])
+    np.testing.assert_array_equal(np.squeeze(gradients[0]), [[1, 0, 0], [0, 0, 0]])
+    np.testing.assert_array_equal(gradients[1], np.zeros_like(identity))
+
+
+def test_noise_decides_ties_either_way_and_always_the_same_way():
+    noise = tie_breaking_noise(2, 48, 64)
+    np.testing.assert_array_equal(noise, tie_breaking_noise(2, 48, 64))
+    assert noise.shape == (1, 2, 48, 64, 1)
+    assert 0.9e-5 < np.std(noise) < 1.1e-5 and abs(np.mean(noise)) < 1e-6
+    still = tf.fill([2, 2, 48, 64, 1], 0.25)
+    _, trains = reprojection_error(still, still + noise)
+    assert 0.2 < np.mean(trains) < 0.3  # where both sources' noise is positive

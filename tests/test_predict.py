@@ -1,6 +1,7 @@
 """tools/predict.py: what it writes about images, and every mistake that it must word."""
 import json
 import pathlib
+import types
 
 import imageio
 import numpy as np
@@ -19,6 +20,7 @@ from tfdepth.runs.checkpoints import Checkpoints
 from tfdepth.runs.config import ExperimentConfig
 from tfdepth.runs.folder import open_run
 from tfdepth.systems import build_system
+from tfdepth.systems.idce_ham import IdceHamConfig
 from tfdepth.systems.sfmlearner import SfMLearnerConfig
 
 SIZE = (32, 64)
@@ -29,7 +31,7 @@ def _model(tmp_path_factory):
     """A run folder with random weights; its depths span two decades."""
     tf.keras.utils.set_random_seed(5)
     config = ExperimentConfig(SfMLearnerConfig(), DataConfig(size=SIZE))
-    system = build_system(config.system, num_sources=2)
+    system = build_system(config.system, (-1, 1))
     system.create_variables(SIZE)
     for variable in system.depth_net.heads[0].trainable_variables:
         variable.assign(variable * 2.0)
@@ -56,7 +58,7 @@ def _network_depth(predictor, path):
     """Forward pass of the bare system, one image at a time."""
     image = tf.io.decode_image(path.read_bytes(), channels=3, expand_animations=False)
     image = tf.round(tf.image.resize(image, SIZE, antialias=True))[tf.newaxis] / 255.0
-    return predictor.system.predict_depth(image).depth.numpy()[0, ..., 0]
+    return predictor.system.predict_depth(image, image).depth.numpy()[0, ..., 0]
 
 
 def _expected_depth(predictor, path):
@@ -119,7 +121,7 @@ def test_npy_and_what_its_sidecar_says(model, predictor, tmp_path):
     assert facts == {
         "file": "a.b.npy", "source": str(folder / "a.b.png"), "frame": 0, "kind": "depth",
         "scale": "relative", "divisor": 1.0, "clamped_pixels": 0, "source_size": [40, 80],
-        "network_size": [32, 64], "resized": "depth, bilinear", "checkpoint_step": 7,
+        "network_size": [32, 64], "resized": "depth", "checkpoint_step": 7,
         "intrinsics": [[60, 0, 41], [0, 50, 19], [0, 0, 1]], "model": str(model),
         "system": "SfMLearner", "colour_file": "../colour/a.b.png"}
 
@@ -169,12 +171,14 @@ def test_video_and_home(model, tmp_path, monkeypatch):
 
 class _Stub:
     """A predictor of given depths."""
-    step, size, system = 3, (4, 6), object()
+    step, size = 3, (4, 6)
+    system = types.SimpleNamespace(resized="depth", needs_previous=False)
+    config = types.SimpleNamespace(data=DataConfig())
 
     def __init__(self, depths):
         self.depths = depths
 
-    def depths_of_files(self, paths):
+    def depths_of_files(self, paths, follows=None):
         return ((None, depth) for _, depth in zip(paths, self.depths))
 
 
@@ -279,3 +283,59 @@ def test_mistakes_of_the_model(tmp_path, model, capsys):
     assert _run(tmp_path / "run", frames, tmp_path / "out") == 2
     assert "run: expected a checkpoint in" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture(name="joint", scope="module")
+def _joint(tmp_path_factory):
+    """A run folder of a model that needs the frame before, trained on stereo pairs in metres."""
+    tf.keras.utils.set_random_seed(6)
+    config = ExperimentConfig(IdceHamConfig(), DataConfig(size=(64, 64), stereo=True))
+    system = build_system(config.system, (-1, 1), stereo=True)
+    system.create_variables((64, 64))
+    system.depth_decoder.heads[0].kernel.assign(20.0 * system.depth_decoder.heads[0].kernel)
+    run = open_run(tmp_path_factory.mktemp("joint") / "run", config)
+    Checkpoints(run.checkpoints, keep=1, system=system).save(step=3)
+    return run.path
+
+
+def test_frame_before_is_used_where_there_is_one(joint, tmp_path, capsys):
+    names = ["a_01.png", "a_02.png", "a_03.png", "a_07.png", *[f"a_{k}.png" for k in range(20, 32)]]
+    folder = write_frames(tmp_path / "clip", names, size=(64, 64))
+    assert _run(joint, folder, tmp_path / "out", "--format=npy") == 0
+    assert "3 of 16 images have no frame before them" in capsys.readouterr().out
+    system = load_predictor(joint).system
+    read = lambda name: np.array(Image.open(folder / name), np.float32)[np.newaxis] / 255
+    before = {"a_02.png": "a_01.png", "a_03.png": "a_02.png",
+              **{f"a_{k}.png": f"a_{k - 1}.png" for k in range(21, 32)}}
+    for name in names:
+        facts = _read_json(tmp_path / "out", name[:-4])
+        assert facts["previous_frame"] == before.get(name)
+        assert ("saw the image twice" in facts.get("previous_reason", "")) == (name not in before)
+        expected = system.predict_depth(read(name), read(before.get(name, name))).depth[0, ..., 0]
+        found = np.load(tmp_path / "out" / "depth" / f"{name[:-4]}.npy")
+        np.testing.assert_allclose(found, expected, rtol=1e-4)
+    still = system.predict_depth(read("a_02.png"), read("a_02.png")).depth[0, ..., 0]
+    assert np.abs(np.load(tmp_path / "out" / "depth" / "a_02.npy") / still - 1).max() > 1e-3
+    assert facts["scale"] == "metric" and facts["resized"] == "disparity"
+
+
+def test_stills_are_no_clip(joint, tmp_path, capsys):
+    folder = write_frames(tmp_path / "stills", ["beach.png", "car.png", "zoo.png"], size=(48, 80))
+    assert _run(joint, folder, tmp_path / "out") == 0
+    assert "3 of 3 images have no frame before them" in capsys.readouterr().out
+
+
+def test_a_still_image_is_seen_twice(joint, tmp_path, capsys):
+    folder = write_frames(tmp_path / "one", ["photo.png"], size=(48, 80))
+    assert _run(joint, folder / "photo.png", tmp_path / "out") == 0
+    assert "1 of 1 images have no frame before them" in capsys.readouterr().out
+    assert _read_json(tmp_path / "out", "photo")["previous_frame"] is None
+
+
+def test_what_is_said_of_the_scale():
+    for data, scale, words in ((DataConfig(), "relative", "one camera"),
+                               (DataConfig(stereo=True), "metric", "pairs of known distance"),
+                               (DataConfig(stereo=True, stereo_baseline=0.1), "relative",
+                                "metres = depth x their true distance / 0.1")):
+        facts = predictions._scale(data)
+        assert facts["scale"] == scale and words in facts["scale_reason"]

@@ -1,13 +1,22 @@
 """tools/import_weights.py: turns a published checkpoint into a run folder.
 
-The folder can then be given to tools/evaluate.py and tools/predict.py.
+The folder can then be given to tools/evaluate.py, tools/predict.py, and, to go on from its weights,
+to tools/train.py --config.train.init_from.
 
 Examples:
   python tools/import_weights.py --format sfmlearner --source models/model-190532 --output runs/published
+  python tools/import_weights.py --format monodepth2 --source models/mono_640x192 --output runs/mono
+  python tools/import_weights.py --format imagenet_resnet18 --source resnet18.pth --output runs/imagenet
 
 Formats:
   sfmlearner   TensorFlow checkpoint of the published SfMLearner program; --source is the prefix of
                its .index and .data files
+  monodepth2   a published model's folder with encoder, depth and, unless it learned from stereo
+               alone, pose_encoder and pose (pose alone: the pose CNN)
+  imagenet_resnet18, imagenet_resnet50
+               an ImageNet classifier in torchvision's layout, for both encoders of Monodepth2 and
+               of IDCE + HAM; no model yet, only a start for training
+Files of PyTorch's may be .pth, .safetensors or .npz; none is ever executed.
 """
 import sys
 

@@ -5,11 +5,30 @@ Shape letters: B batch, H rows, W columns, C channels; leading axes are free.
 import tensorflow as tf
 
 from tfdepth.checks import check_shape
+from tfdepth.losses.ssim import ssim_error
 
 
 def l1_error(image, other):
     """Absolute difference of two images that broadcast: [..., H, W, C] -> [..., H, W, C]."""
     return tf.abs(image - other)
+
+
+def photometric_error(image, target, ssim_weight=0.85):
+    """Weighted sum of structural and absolute difference, mean over channels.
+
+    Args:
+      image: [N, H, W, C] float32 in [0, 1].
+      target: like `image`.
+      ssim_weight: share of SSIM; 0 leaves the absolute difference.
+
+    Returns: [N, H, W, 1], in [0, 1].
+    Raises: ValueError: as `ssim_error`.
+    Source: Godard et al., ICCV 2019, eq. 2 (alpha = 0.85).
+    """
+    error = (1.0 - ssim_weight) * tf.reduce_mean(l1_error(image, target), -1, keepdims=True)
+    if ssim_weight > 0:
+        error += ssim_weight * tf.reduce_mean(ssim_error(image, target), -1, keepdims=True)
+    return error
 
 
 def masked_mean(error, valid):

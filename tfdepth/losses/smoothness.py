@@ -25,3 +25,34 @@ def second_order_smoothness(disparity):
     d_xy = d_x[:, 1:] - d_x[:, :-1]  # equals d_yx, which the sum counts too
     mean = lambda difference: tf.reduce_mean(tf.abs(difference), axis=[1, 2, 3])
     return mean(d_xx) + 2.0 * mean(d_xy) + mean(d_yy)
+
+
+def edge_aware_smoothness(disparity, image):
+    """Mean absolute first differences of each map, less where the image has edges.
+
+    Args:
+      disparity: [B, H, W, 1].
+      image: [B, H, W, C] in [0, 1], the picture that the map belongs to.
+
+    Returns: [B], mean(|d_x| exp(-|I_x|)) + mean(|d_y| exp(-|I_y|)), |I_x| the mean over channels.
+    Raises: ValueError: if the shapes differ from the above.
+    Source: Godard et al., ICCV 2019, eq. 3.
+    """
+    check_shape("disparity", disparity, ["B", "H", "W", 1])
+    height, width = (n or letter for n, letter in zip(disparity.shape[1:3], "HW"))
+    check_shape("image", image, ["B", height, width, "C"])
+    along_x = lambda picture: tf.abs(picture[:, :, 1:] - picture[:, :, :-1])
+    along_y = lambda picture: tf.abs(picture[:, 1:] - picture[:, :-1])
+    total = 0.0
+    for difference in (along_x, along_y):
+        edges = tf.reduce_mean(difference(image), axis=-1, keepdims=True)
+        total += tf.reduce_mean(difference(disparity) * tf.exp(-edges), axis=[1, 2, 3])
+    return total
+
+
+def mean_normalized(disparity):
+    """Disparity over its mean in each image, [B, H, W, 1]: smoothness cannot shrink it then.
+
+    Source: Wang et al., CVPR 2018, section 3.2; Godard et al., ICCV 2019, eq. 3.
+    """
+    return disparity / (tf.reduce_mean(disparity, axis=[1, 2], keepdims=True) + 1e-7)

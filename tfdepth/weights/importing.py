@@ -1,17 +1,22 @@
 """Makes a run folder from a published checkpoint."""
-import dataclasses
+import functools
 import os
 
-from tfdepth.checks import UserError, check_choice
-from tfdepth.data.config import DataConfig
+import tensorflow as tf
+
+from tfdepth.checks import check_choice
 from tfdepth.runs.checkpoints import Checkpoints
 from tfdepth.runs.config import ExperimentConfig
 from tfdepth.runs.folder import open_run
+from tfdepth.weights.monodepth2 import import_imagenet, import_monodepth2
 from tfdepth.weights.sfmlearner import import_sfmlearner
 
-# Name -> (reader of a source into a system, how the published program prepared its images).
+# Name -> function: path of the source -> Imported.
 FORMATS = {
-    "sfmlearner": (import_sfmlearner, DataConfig(dataset="kitti_odometry", size=(128, 416))),
+    "sfmlearner": import_sfmlearner,
+    "monodepth2": import_monodepth2,
+    "imagenet_resnet18": functools.partial(import_imagenet, kind="resnet18"),
+    "imagenet_resnet50": functools.partial(import_imagenet, kind="resnet50"),
 }
 
 
@@ -23,14 +28,10 @@ def import_run(source, format_name, output):
     Raises: UserError: if the weights do not fit, or the folder holds something else.
     """
     check_choice("--format", format_name, FORMATS)
-    reader, data = FORMATS[format_name]
-    system = reader(os.path.expanduser(source))
-    before = system.num_sources // 2
-    offsets = tuple(k for k in range(-before, before + 1) if k)
-    if len(offsets) != system.num_sources:
-        raise UserError(f"{source}: expected as many sources before the target as after it; found "
-                        f"a pose network of {system.num_sources}.")
-    data = dataclasses.replace(data, offsets=offsets)
-    run = open_run(output, ExperimentConfig(system.config, data))
-    Checkpoints(run.checkpoints, keep=1, system=system).save(step=0)
+    imported = FORMATS[format_name](os.path.expanduser(source))
+    stored = imported.system
+    if imported.parts:  # under the names that they have in a whole system
+        stored = tf.train.Checkpoint(**{name: getattr(stored, name) for name in imported.parts})
+    run = open_run(output, ExperimentConfig(imported.system.config, imported.data))
+    Checkpoints(run.checkpoints, keep=1, system=stored).save(step=0)
     return run

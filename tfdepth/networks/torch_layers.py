@@ -1,0 +1,76 @@
+"""Layers as networks have them that were published in PyTorch.
+
+They differ from Keras' own in what a trained checkpoint and a training step depend on: padding is
+the same on both sides also at stride 2, the first weights are drawn otherwise, and batch
+normalisation averages its statistics over ten steps.
+"""
+import numpy as np
+import tensorflow as tf
+
+PADDINGS = {"zeros": "CONSTANT", "reflect": "REFLECT"}  # beyond the border: 0, or the mirror image
+
+
+class SymmetricConvolution(tf.keras.layers.Conv2D):
+    """A convolution with (kernel - 1) / 2 pixels of padding on every side.
+
+    Input: [B, H, W, C]. Output: [B, ceil(H / stride), ceil(W / stride), channels].
+    """
+
+    def __init__(self, channels, kernel, stride=1, padding="zeros", bias=True, initializer=None,
+                 activation=None, initial_bias=None):
+        """Args: padding: a key of PADDINGS. initializer, initial_bias: of kernel and bias; None =
+        PyTorch's default, uniform in +-1 / sqrt(fan_in)."""
+        self._initial_bias = initial_bias
+        # At stride 1 TensorFlow's own zero padding has the same number on both sides.
+        self._pad = 0 if padding == "zeros" and stride == 1 else kernel // 2
+        self._mode = PADDINGS[padding]
+        super().__init__(
+            channels, kernel, strides=stride, padding="valid" if self._pad else "same",
+            use_bias=bias, activation=activation, kernel_initializer=initializer
+            or tf.keras.initializers.VarianceScaling(1.0 / 3.0, "fan_in", "uniform"))
+
+    def build(self, input_shape):
+        fan_in = self.kernel_size[0] * self.kernel_size[1] * input_shape[-1]
+        self.bias_initializer = (
+            tf.keras.initializers.RandomUniform(-fan_in**-0.5, fan_in**-0.5)
+            if self._initial_bias is None else tf.keras.initializers.Constant(self._initial_bias))
+        super().build(input_shape)
+
+    def call(self, features):
+        if self._pad:
+            features = pad(features, self._pad, self._mode)
+        return super().call(features)
+
+
+def pad(features, width, mode="CONSTANT"):
+    """Pads rows and columns of [B, H, W, C] on all four sides; `mode` as in tf.pad."""
+    return tf.pad(features, [[0, 0], [width, width], [width, width], [0, 0]], mode)
+
+
+def batch_normalization(gamma="ones"):
+    """Batch normalisation with PyTorch's constants; `gamma`: initialiser of the scale."""
+    return tf.keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5, gamma_initializer=gamma)
+
+
+def upsample_bilinear(features, factor):
+    """Enlarges [B, H, W, C] by a whole factor, bilinearly with half-pixel centres.
+
+    The values of tf.image.resize, which knows float32 alone and whose gradient runs on one core.
+    H, W and C must be static.
+    """
+    # New pixel k of an old one lies so far beside its centre, in old pixels.
+    shift = (np.arange(factor) + 0.5) / factor - 0.5                       # in (-0.5, 0.5)
+    for axis in (1, 2):
+        size = features.shape.as_list()
+        widths, place = [[0, 0]] * 4, [1] * 5
+        widths[axis], place[axis + 1] = [1, 1], factor
+        padded = tf.expand_dims(tf.pad(features, widths, "SYMMETRIC"), axis + 1)
+        mixed = 0.0
+        for start, weights in enumerate((np.maximum(-shift, 0), 1 - np.abs(shift),
+                                         np.maximum(shift, 0))):           # before, same, after
+            part = [slice(None)] * 5
+            part[axis] = slice(start, start + size[axis])
+            mixed += padded[tuple(part)] * tf.constant(weights.reshape(place), features.dtype)
+        size[axis] *= factor
+        features = tf.reshape(mixed, [-1, *size[1:]])
+    return features

@@ -1,0 +1,244 @@
+"""Monodepth2: self-supervised depth from video, stereo pairs or both (Godard et al., ICCV 2019).
+
+One network predicts the target's depth, another the motion between two frames. Every pixel learns
+from the source that shows it best, and not at all where it seems to stand still; all levels are
+compared at full resolution.
+
+Shape letters: B batch, S sources, H rows, W columns.
+"""
+import dataclasses
+
+import tensorflow as tf
+
+from tfdepth.checks import UserError, check_choice
+from tfdepth.geometry import camera, rotations, transforms
+from tfdepth.geometry.synthesis import synthesize_target
+from tfdepth.losses.photometric import photometric_error
+from tfdepth.losses.reprojection import REDUCTIONS, reprojection_error, tie_breaking_noise
+from tfdepth.losses.smoothness import edge_aware_smoothness, mean_normalized
+from tfdepth.networks.monodepth2 import DisparityDecoder, PoseCNN, PoseDecoder, motion_numbers
+from tfdepth.networks.resnet import RESNETS, ResNet
+from tfdepth.networks.torch_layers import upsample_bilinear
+from tfdepth.structures import DepthPrediction, SfmPrediction
+from tfdepth.systems.base import System
+
+POSE_NETWORKS = ("resnet", "pose_cnn")
+
+
+@dataclasses.dataclass
+class Monodepth2Weights:
+    """Weights of the loss terms; each term is a mean over the levels."""
+    photometric: float = 1.0
+    smoothness: float = 1e-3           # at level k divided by 2^k
+
+
+@dataclasses.dataclass
+class Monodepth2Config:
+    """The published system; other values are its ablations."""
+    loss_weights: Monodepth2Weights = dataclasses.field(default_factory=Monodepth2Weights)
+    encoder: str = "resnet18"          # of both networks: "resnet18" or "resnet50"
+    pose_network: str = "resnet"       # "resnet" or "pose_cnn"
+    min_depth: float = 0.1             # metres, or the unit of the model
+    max_depth: float = 100.0
+    initial_disparity: float = 0.0     # in (0, 1), of all pixels at the start; 0: random around
+    #                                    0.5, published
+    num_levels: int = 4                # of disparities, and of the loss
+    full_resolution: bool = True       # False: each level is compared at its own size
+    reprojection: str = "minimum"      # over the sources: "minimum" or "mean"
+    automask: bool = True              # leave out pixels that look as if they stood still
+    ssim_weight: float = 0.85          # in the photometric error; 0 = absolute difference alone
+
+
+class Monodepth2(System):
+    """See the module's docstring."""
+    size_multiple = ResNet.size_multiple
+    smallest_side = 2 * ResNet.size_multiple  # the decoder mirrors the deepest map at its border
+    learns_from_stereo = True
+    resized = "disparity"
+    tie_break = 1e-5                   # standard deviation of the noise on identity errors
+
+    def __init__(self, config, offsets, stereo=False):
+        super().__init__(config, offsets, stereo)
+        check_choice("--config.system.encoder", config.encoder, RESNETS)
+        check_choice("--config.system.pose_network", config.pose_network, POSE_NETWORKS)
+        check_choice("--config.system.reprojection", config.reprojection, REDUCTIONS)
+        if not 0.0 < config.min_depth < config.max_depth:
+            raise UserError("--config.system.min_depth must be above 0 and below max_depth, "
+                            f"{config.max_depth}; got {config.min_depth}.")
+        if not 0.0 <= config.initial_disparity < 1.0:
+            raise UserError("--config.system.initial_disparity must be from 0 to below 1; got "
+                            f"{config.initial_disparity}.")
+        if not 1 <= config.num_levels <= 4:
+            raise UserError(f"--config.system.num_levels must be 1 to 4; got {config.num_levels}.")
+        if not 0.0 <= config.ssim_weight <= 1.0:
+            raise UserError("--config.system.ssim_weight must be from 0 to 1; got "
+                            f"{config.ssim_weight}.")
+        self.depth_encoder = ResNet(config.encoder, "depth_encoder")
+        self.depth_decoder = DisparityDecoder(config.num_levels, config.initial_disparity)
+        self.predicts_motion = bool(self.offsets)
+        if self.predicts_motion and config.pose_network == "resnet":
+            self.pose_encoder = ResNet(config.encoder, "pose_encoder")
+            self.pose_decoder = PoseDecoder()
+        elif self.predicts_motion:
+            self.pose_decoder = PoseCNN()
+
+    def forward(self, batch, training):
+        encoded_pairs, motions = [], []
+        for k, offset in enumerate(self.offsets):
+            pair = self._pair(batch.target_input, batch.source_inputs[:, k], offset)
+            encoded_pairs.append(self._encode_pair(pair, training))
+            motions.append(self._motion(encoded_pairs[-1], offset, training))
+        scene = self._scene(batch.target_input, self._before(encoded_pairs), training)
+        if self.stereo:
+            motions.append(batch.stereo_from_target)
+        motions = self._in_unit_of_depth(tf.stack(motions, axis=1), scene.depth)
+        return SfmPrediction(scene, motions)
+
+    def predict_depth(self, image, previous):
+        return self._scene(image, self._encode_previous(image, previous), training=False)
+
+    def predict_motion(self, target, sources):
+        motions = []
+        for k, offset in enumerate(self.offsets):
+            encoded = self._encode_pair(self._pair(target, sources[:, k], offset), training=False)
+            motions.append(self._motion(encoded, offset, training=False))
+        motions = tf.stack(motions, axis=1)
+        if self.config.pose_network == "pose_cnn":
+            motions = self._in_unit_of_depth(motions, self.predict_depth(target, target).depth)
+        return motions
+
+    def _pair(self, target, source, offset):
+        """The two frames in temporal order, one behind the other: [B, H, W, 6]."""
+        return tf.concat([source, target] if offset < 0 else [target, source], axis=-1)
+
+    def _encode_pair(self, pair, training):
+        """What the pose decoder sees of a pair; the pose CNN sees the pair itself."""
+        if self.config.pose_network == "pose_cnn":
+            return pair
+        return self.pose_encoder(pair, training=training)[-1]
+
+    def _motion(self, encoded_pair, offset, training):
+        """source_from_target [B, 4, 4]; the network says how the later frame sees the earlier."""
+        axis_angle, translation = motion_numbers(self._pose_map(encoded_pair, training))
+        later_from_earlier = transforms.from_rotation_translation(
+            rotations.from_axis_angle(axis_angle), translation)
+        return later_from_earlier if offset > 0 else transforms.inverse(later_from_earlier)
+
+    def _pose_map(self, encoded_pair, training):
+        """Map of motion numbers of a pair, see `PoseDecoder`."""
+        del training
+        return self.pose_decoder(encoded_pair)
+
+    def _before(self, encoded_pairs):
+        """What the depth network sees of the frame before the target; here nothing."""
+        del encoded_pairs
+
+    def _encode_previous(self, image, previous):
+        """The same for inference."""
+        del image, previous
+
+    def _scene(self, image, before, training):
+        del before
+        return self._decode(self.depth_encoder(image, training=training))
+
+    def _decode(self, encoded):
+        disparities = self.depth_decoder(encoded)
+        return DepthPrediction(self._depth(disparities[0]), disparities)
+
+    def _depth(self, disparity):
+        """Disparity in (0, 1) -> depth between min_depth and max_depth."""
+        nearest, farthest = 1.0 / self.config.min_depth, 1.0 / self.config.max_depth
+        return 1.0 / (farthest + (nearest - farthest) * disparity)
+
+    def _in_unit_of_depth(self, motions, depth, reference=None):
+        """Predicted translations times the mean of 1 / depth, which the pose CNN needs.
+
+        Args: motions: [B, S, 4, 4]. depth: [B, H, W, 1]. reference: the depth that the
+          translations have been multiplied for; None: for none.
+        Source: Wang et al., CVPR 2018, section 3.2, as Monodepth2's pose CNN uses it.
+        """
+        if self.config.pose_network != "pose_cnn":
+            return motions
+        factor = tf.reduce_mean(1.0 / depth, axis=[1, 2])                  # [B, 1]
+        if reference is not None:
+            factor /= tf.reduce_mean(1.0 / reference, axis=[1, 2])
+        scaled = [motion if self.stereo and k == len(self.offsets) else
+                  transforms.from_rotation_translation(motion[:, :3, :3], factor * motion[:, :3, 3])
+                  for k, motion in enumerate(tf.unstack(motions, axis=1))]
+        return tf.stack(scaled, axis=1)
+
+    def loss_terms(self, batch, prediction):
+        photometric, smoothness = zip(*self._terms_of_levels(batch, prediction))
+        levels = float(len(photometric))
+        return {"photometric": tf.add_n(photometric) / levels,
+                "smoothness": tf.add_n(smoothness) / levels}
+
+    def _terms_of_levels(self, batch, prediction):
+        """[(photometric, smoothness)] of the levels, scalars."""
+        terms = []
+        targets = _pyramid(batch.target, self.config.num_levels)
+        for level, disparity in enumerate(prediction.scene.disparities):
+            if level == 0 or not self.config.full_resolution:
+                identity = self._identity_errors(batch, level)
+            error, _, _ = self._reprojection(batch, prediction, level, identity)
+            smoothness = edge_aware_smoothness(mean_normalized(disparity), targets[level])
+            terms.append((tf.reduce_mean(error), tf.reduce_mean(smoothness) / 2.0**level))
+        return terms
+
+    def pictures(self, batch, prediction):
+        _, trains, views = self._reprojection(
+            batch, prediction, 0, self._identity_errors(batch, 0))
+        pictures = {"trains": tf.cast(trains, tf.float32)} if self.config.automask else {}
+        for source in range(self.num_sources):
+            pictures[f"warped source {source + 1}"] = views.images[:, source]
+        return pictures
+
+    def _frames(self, batch, level):
+        """Target, sources and camera that a level is compared with."""
+        if self.config.full_resolution or level == 0:
+            return batch.target, batch.sources, batch.intrinsics
+        target = _pyramid(batch.target, level + 1)[level]
+        sources = tf.stack([_pyramid(source, level + 1)[level]
+                            for source in tf.unstack(batch.sources, axis=1)], axis=1)
+        factor = 1.0 / 2**level
+        return target, sources, camera.resize_intrinsics(
+            batch.intrinsics, (factor, factor), keep_pixel_centres=False)  # as published
+
+    def _errors(self, images, target):
+        """Photometric errors [B, S, H, W, 1] of images [B, S, H, W, 3]."""
+        return tf.stack([photometric_error(image, target, self.config.ssim_weight)
+                         for image in tf.unstack(images, axis=1)], axis=1)
+
+    def _identity_errors(self, batch, level):
+        """Errors of the sources as they are, or None without automask."""
+        if not self.config.automask:
+            return None
+        target, sources, _ = self._frames(batch, level)
+        errors = self._errors(sources, target)
+        noise = tie_breaking_noise(self.num_sources, *target.shape[1:3], self.tie_break)
+        return errors + tf.cast(noise, errors.dtype)
+
+    def _reprojection(self, batch, prediction, level, identity):
+        """Error [B, H, W, 1], which pixels train, and the synthesised views of a level."""
+        target, sources, intrinsics = self._frames(batch, level)
+        disparity = prediction.scene.disparities[level]
+        depth = self._depth(upsample_bilinear(disparity, target.shape[1] // disparity.shape[1]))
+        motions = self._in_unit_of_depth(
+            prediction.source_from_target, depth, reference=prediction.scene.depth)
+        views = synthesize_target(sources, depth, intrinsics, motions, border="border")
+        error, trains = reprojection_error(
+            self._errors(views.images, target), identity, self.config.reprojection)
+        return error, trains, views
+
+
+def _pyramid(image, num_levels):
+    """The image and its successive halvings by Lanczos' filter, [B, H/2^k, W/2^k, 3] each.
+
+    Rounded to 8 bits, as the published data preparation stores them.
+    """
+    levels = [image]
+    for _ in range(1, num_levels):
+        height, width = levels[-1].shape[1:3]
+        half = tf.image.resize(levels[-1], [height // 2, width // 2], "lanczos3", antialias=True)
+        levels.append(tf.round(tf.clip_by_value(half, 0.0, 1.0) * 255.0) / 255.0)
+    return levels

@@ -1,0 +1,46 @@
+"""Files of named arrays: .npz, .safetensors and PyTorch's .pth, none of which is ever executed."""
+import os
+from typing import Dict
+
+import numpy as np
+from safetensors.numpy import load_file
+
+from tfdepth.checks import UserError
+from tfdepth.weights.torch_files import read_torch
+
+SUFFIXES = (".pth", ".pt", ".safetensors", ".npz")
+
+
+def read_arrays(path) -> Dict[str, np.ndarray]:
+    """Reads all arrays of a file; numbers beside them become arrays without axes.
+
+    Raises: UserError: if the file is missing, damaged, of another kind, or holds more than arrays.
+    """
+    path = os.path.expanduser(str(path))
+    readers = {".pth": read_torch, ".pt": read_torch, ".npz": _read_npz,
+               ".safetensors": load_file}
+    suffix = os.path.splitext(path)[1].lower()
+    if suffix not in readers:
+        raise UserError(f"{path}: expected weights as {', '.join(SUFFIXES)}; found "
+                        f"{suffix or 'no suffix'}.")
+    try:
+        arrays = readers[suffix](path)
+    except UserError:
+        raise
+    except OSError as error:
+        raise UserError(f"{path}: expected weights; {error.strerror or error}.") from None
+    except Exception as error:  # foreign bytes can go wrong in any way
+        reason = str(error).splitlines()[0][:160] if str(error) else type(error).__name__
+        raise UserError(f"{path}: expected weights as {suffix}; the file is damaged or of another "
+                        f"kind ({reason}).") from error
+    if not arrays:
+        raise UserError(f"{path}: expected named arrays; found none.")
+    return arrays
+
+
+def _read_npz(path):
+    file = np.load(path, allow_pickle=False)
+    if not isinstance(file, np.lib.npyio.NpzFile):
+        raise ValueError("a single array without a name")
+    with file:
+        return {name: file[name] for name in file.files}

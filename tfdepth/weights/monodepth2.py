@@ -1,0 +1,125 @@
+"""Checkpoints of the published Monodepth2 program, and ImageNet weights of its encoders.
+
+A published model is a folder with encoder.pth, depth.pth and, unless it was trained on stereo pairs
+alone, pose_encoder.pth and pose.pth, or pose.pth alone for the pose CNN. Convolutions are
+[out, in, height, width] there, and [height, width, in, out] here. Weights of the classifiers and
+counts of batches are not used and left out.
+"""
+import os
+import re
+
+import numpy as np
+
+from tfdepth.checks import UserError
+from tfdepth.data.config import DataConfig
+from tfdepth.systems.monodepth2 import Monodepth2, Monodepth2Config
+from tfdepth.weights.array_files import SUFFIXES, read_arrays
+from tfdepth.weights.imported import Imported
+from tfdepth.weights.matching import assign_weights, variables_by_path
+
+NOT_USED = re.compile(r"(^|\.)fc\.(weight|bias)$|\.num_batches_tracked$")
+# Entries of encoder.pth that are facts about the training, not weights.
+FACTS = ("height", "width", "use_stereo")
+_TORCH_NAMES = {"kernel": "weight", "bias": "bias", "gamma": "weight", "beta": "bias",
+                "moving_mean": "running_mean", "moving_variance": "running_var"}
+PUBLISHED_BASELINE = 0.1  # unit of the models that were trained on stereo pairs
+LAST_LEVEL = 4  # of the decoder; the published layers are numbered from there
+
+
+def import_monodepth2(source):
+    """Reads a published model into a new system.
+
+    Args: source: its folder; the files may also be .npz or .safetensors.
+    Returns: Imported, with the options that the weights imply and the size they were trained at.
+    Raises: UserError: if files are missing or unreadable, or weights do not fit; lists those.
+    """
+    files = {stem: path for stem in ("encoder", "depth", "pose_encoder", "pose")
+             for path in [_find(source, stem)] if path}
+    missing = {"encoder", "depth"} - set(files)
+    if missing or ("pose_encoder" in files and "pose" not in files):
+        raise UserError(f"{source}: expected a folder with encoder, depth and, for monocular "
+                        f"training, pose_encoder and pose, each {' or '.join(SUFFIXES)}; found "
+                        f"{', '.join(files) or 'none of them'}.")
+    arrays = {stem: read_arrays(path) for stem, path in files.items()}
+    facts = {name: arrays["encoder"].pop(name) for name in FACTS if name in arrays["encoder"]}
+    size = int(facts.get("height", 192)), int(facts.get("width", 640))
+    bottleneck = "encoder.layer1.0.conv3.weight" in arrays["encoder"]
+    config = Monodepth2Config(encoder="resnet50" if bottleneck else "resnet18",
+                              pose_network="resnet" if "pose_encoder" in files or
+                              "pose" not in files else "pose_cnn")
+    offsets = (-1, 1) if "pose" in files else ()
+    stereo = bool(facts.get("use_stereo", not offsets))
+    if not offsets and not stereo:
+        raise UserError(f"{source}: expected pose_encoder and pose beside encoder and depth: the "
+                        "model was trained on video; found none.")
+    system = Monodepth2(config, offsets, stereo)
+    system.create_variables((64, 64))
+    for stem, variables in published_variables(system).items():
+        assign_weights(variables, to_keras(arrays[stem]), files[stem])
+    return Imported(system, DataConfig("kitti_odometry", size=size, offsets=offsets, stereo=stereo,
+                                       stereo_baseline=PUBLISHED_BASELINE))
+
+
+def import_imagenet(source, kind):
+    """Reads an ImageNet encoder into both encoders of a new system; the rest stays random.
+
+    The pose encoder sees two frames: its first kernel is tiled and halved, as published.
+
+    Args: source: .pth, .safetensors or .npz in torchvision's layout. kind: "resnet18", "resnet50".
+    Returns: Imported, of the encoders alone.
+    Raises: UserError: if the file cannot be read, or weights do not fit; lists those.
+    """
+    arrays = to_keras(read_arrays(source))
+    system = Monodepth2(Monodepth2Config(encoder=kind), (-1, 1))
+    system.create_variables((64, 64))
+    assign_weights(_resnet_variables(system.depth_encoder), arrays, source)
+    first = arrays["conv1.weight"]
+    pair = {**arrays, "conv1.weight": np.concatenate([first, first], axis=2) / 2.0}
+    assign_weights(_resnet_variables(system.pose_encoder), pair, source)
+    return Imported(system, DataConfig(), parts=("depth_encoder", "pose_encoder"))
+
+
+def published_variables(system):
+    """{file without suffix: {published name: variable}} of a system whose variables exist."""
+    named = {"encoder": _resnet_variables(system.depth_encoder, "encoder."),
+             "depth": {_decoder_name(path): variable for path, variable
+                       in variables_by_path(system.depth_decoder).items()}}
+    if system.predicts_motion:
+        if system.config.pose_network == "resnet":
+            named["pose_encoder"] = _resnet_variables(system.pose_encoder, "encoder.")
+        named["pose"] = {_torch_name(path): variable for path, variable
+                         in variables_by_path(system.pose_decoder).items()}
+    return named
+
+
+def to_keras(arrays):
+    """Arrays in Keras' layout, without those that are not used."""
+    return {name: array.transpose(2, 3, 1, 0) if array.ndim == 4 else array
+            for name, array in arrays.items() if not NOT_USED.search(name)}
+
+
+def _resnet_variables(network, prefix=""):
+    return {prefix + _torch_name(path): variable
+            for path, variable in variables_by_path(network).items()}
+
+
+def _torch_name(path):
+    """"layer1/0/bn1/gamma" -> "layer1.0.bn1.weight"."""
+    *parts, last = path.split("/")
+    return ".".join([*parts, _TORCH_NAMES[last]])
+
+
+def _decoder_name(path):
+    """"upconvs/4/0/kernel" -> "decoder.0.conv.conv.weight", "heads/0/kernel" -> "decoder.10..."."""
+    kind, level, *rest = path.split("/")
+    number = int(level)
+    if kind == "heads":
+        return f"decoder.{2 * (LAST_LEVEL + 1) + number}.conv.{_TORCH_NAMES[rest[0]]}"
+    number = 2 * (LAST_LEVEL - number) + int(rest[0])
+    return f"decoder.{number}.conv.conv.{_TORCH_NAMES[rest[1]]}"
+
+
+def _find(folder, stem):
+    """The file of this stem in a folder, None where there is none."""
+    paths = [os.path.join(folder, stem + suffix) for suffix in SUFFIXES]
+    return next((path for path in paths if os.path.exists(path)), None)
