@@ -59,7 +59,8 @@ def test_monodepth2_beats_sfmlearner_among_moving_things(tmp_path):
     assert found["baseline"][0] < found["SfMLearner"][0]
 
 
-BUDGET = ["--config.train.epochs=5.7", "--config.optimizer.decay_epochs=(4.7,)"]
+BUDGET = ["--config.train.epochs=4.0", "--config.optimizer.decay_epochs=(3.2,)",
+          "--config.train.save_every=352"]
 KITTI_FLAGS = ["--config=configs/sfmlearner.py:quick", "--config.data.dataset=kitti_odometry",
                f"--config.data.root={DATA / 'kitti_odometry'}", "--config.data.size=128,416",
                "--config.train.steps=600"]

@@ -28,7 +28,7 @@ class DepthPicture(NamedTuple):
     frame: np.ndarray                           # [H, W, 3] RGB in [0, 1]
     depth: np.ndarray                           # [h, w] metres, > 0; scaled to the truth already
     true_depth: Optional[np.ndarray] = None     # [H, W] metres, 0 = not measured
-    masks: Sequence[np.ndarray] = ()            # [h, w] in [0, 1] each, 1 = explainable
+    masks: Sequence[np.ndarray] = ()            # [h, w] in [0, 1] each, 1 = counts
     warped: Sequence[np.ndarray] = ()           # [h, w, 3] RGB each: a source seen by the target
 
 
@@ -120,7 +120,7 @@ def _panel_rows(pictures):
             ("predicted depth", [_inverse(picture.depth) for picture in pictures], "depth"),
             ("true depth", [None if picture.true_depth is None else _visible(picture.true_depth)
                             for picture in pictures], "depth"),
-            *numbered("explainability", [picture.masks for picture in pictures], "mask"),
+            *numbered("mask", [picture.masks for picture in pictures], "mask"),
             *numbered("warped source", [[np.clip(image, 0, 1) for image in picture.warped]
                                         for picture in pictures], "rgb")]
     return [row for row in rows if any(image is not None for image in row[1])]

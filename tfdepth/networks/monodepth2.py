@@ -2,8 +2,6 @@
 
 Shape letters: B batch, H rows, W columns of the image.
 """
-import math
-
 import tensorflow as tf
 
 from tfdepth.networks.torch_layers import SymmetricConvolution
@@ -23,18 +21,13 @@ class DisparityDecoder(tf.keras.Model):
     Source: Godard et al., ICCV 2019, section 4 and table 6 of the supplement.
     """
 
-    def __init__(self, num_levels=4, initial_disparity=0.0):
-        """Args: initial_disparity: of every pixel at the start, about; 0 = as published, random
-        around 0.5."""
+    def __init__(self, num_levels=4):
         super().__init__(name="depth_decoder")
-        start = None
-        if initial_disparity:
-            start = math.log(initial_disparity / (1.0 - initial_disparity))
         block = dict(padding="reflect", activation="elu")
         self.upconvs = [tuple(SymmetricConvolution(channels, 3, **block) for _ in range(2))
                         for channels in DECODER]                           # (before, after) a level
-        self.heads = [SymmetricConvolution(1, 3, padding="reflect", activation="sigmoid",
-                                           initial_bias=start) for _ in range(num_levels)]
+        self.heads = [SymmetricConvolution(1, 3, padding="reflect", activation="sigmoid")
+                      for _ in range(num_levels)]
 
     def call(self, encoded):
         features, outputs = encoded[-1], [None] * len(self.heads)

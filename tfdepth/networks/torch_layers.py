@@ -17,10 +17,9 @@ class SymmetricConvolution(tf.keras.layers.Conv2D):
     """
 
     def __init__(self, channels, kernel, stride=1, padding="zeros", bias=True, initializer=None,
-                 activation=None, initial_bias=None):
-        """Args: padding: a key of PADDINGS. initializer, initial_bias: of kernel and bias; None =
-        PyTorch's default, uniform in +-1 / sqrt(fan_in)."""
-        self._initial_bias = initial_bias
+                 activation=None):
+        """Args: padding: a key of PADDINGS. initializer: of the kernel; None = PyTorch's default,
+        uniform in +-1 / sqrt(fan_in), which biases have too."""
         # At stride 1 TensorFlow's own zero padding has the same number on both sides.
         self._pad = 0 if padding == "zeros" and stride == 1 else kernel // 2
         self._mode = PADDINGS[padding]
@@ -31,9 +30,7 @@ class SymmetricConvolution(tf.keras.layers.Conv2D):
 
     def build(self, input_shape):
         fan_in = self.kernel_size[0] * self.kernel_size[1] * input_shape[-1]
-        self.bias_initializer = (
-            tf.keras.initializers.RandomUniform(-fan_in**-0.5, fan_in**-0.5)
-            if self._initial_bias is None else tf.keras.initializers.Constant(self._initial_bias))
+        self.bias_initializer = tf.keras.initializers.RandomUniform(-fan_in**-0.5, fan_in**-0.5)
         super().build(input_shape)
 
     def call(self, features):

@@ -40,8 +40,6 @@ class Monodepth2Config:
     pose_network: str = "resnet"       # "resnet" or "pose_cnn"
     min_depth: float = 0.1             # metres, or the unit of the model
     max_depth: float = 100.0
-    initial_disparity: float = 0.0     # in (0, 1), of all pixels at the start; 0: random around
-    #                                    0.5, published
     num_levels: int = 4                # of disparities, and of the loss
     full_resolution: bool = True       # False: each level is compared at its own size
     reprojection: str = "minimum"      # over the sources: "minimum" or "mean"
@@ -65,16 +63,13 @@ class Monodepth2(System):
         if not 0.0 < config.min_depth < config.max_depth:
             raise UserError("--config.system.min_depth must be above 0 and below max_depth, "
                             f"{config.max_depth}; got {config.min_depth}.")
-        if not 0.0 <= config.initial_disparity < 1.0:
-            raise UserError("--config.system.initial_disparity must be from 0 to below 1; got "
-                            f"{config.initial_disparity}.")
         if not 1 <= config.num_levels <= 4:
             raise UserError(f"--config.system.num_levels must be 1 to 4; got {config.num_levels}.")
         if not 0.0 <= config.ssim_weight <= 1.0:
             raise UserError("--config.system.ssim_weight must be from 0 to 1; got "
                             f"{config.ssim_weight}.")
         self.depth_encoder = ResNet(config.encoder, "depth_encoder")
-        self.depth_decoder = DisparityDecoder(config.num_levels, config.initial_disparity)
+        self.depth_decoder = DisparityDecoder(config.num_levels)
         self.predicts_motion = bool(self.offsets)
         if self.predicts_motion and config.pose_network == "resnet":
             self.pose_encoder = ResNet(config.encoder, "pose_encoder")
@@ -83,11 +78,7 @@ class Monodepth2(System):
             self.pose_decoder = PoseCNN()
 
     def forward(self, batch, training):
-        encoded_pairs, motions = [], []
-        for k, offset in enumerate(self.offsets):
-            pair = self._pair(batch.target_input, batch.source_inputs[:, k], offset)
-            encoded_pairs.append(self._encode_pair(pair, training))
-            motions.append(self._motion(encoded_pairs[-1], offset, training))
+        motions, encoded_pairs = self._motions(batch.target_input, batch.source_inputs, training)
         scene = self._scene(batch.target_input, self._before(encoded_pairs), training)
         if self.stereo:
             motions.append(batch.stereo_from_target)
@@ -98,14 +89,20 @@ class Monodepth2(System):
         return self._scene(image, self._encode_previous(image, previous), training=False)
 
     def predict_motion(self, target, sources):
-        motions = []
-        for k, offset in enumerate(self.offsets):
-            encoded = self._encode_pair(self._pair(target, sources[:, k], offset), training=False)
-            motions.append(self._motion(encoded, offset, training=False))
+        motions, _ = self._motions(target, sources, training=False)
         motions = tf.stack(motions, axis=1)
         if self.config.pose_network == "pose_cnn":
             motions = self._in_unit_of_depth(motions, self.predict_depth(target, target).depth)
         return motions
+
+    def _motions(self, target, sources, training):
+        """[source_from_target [B, 4, 4]] of this camera's sources, and what was seen of each pair."""
+        motions, encoded_pairs = [], []
+        for k, offset in enumerate(self.offsets):
+            pair = self._pair(target, sources[:, k], offset)
+            encoded_pairs.append(self._encode_pair(pair, training))
+            motions.append(self._motion(encoded_pairs[-1], offset, training))
+        return motions, encoded_pairs
 
     def _pair(self, target, source, offset):
         """The two frames in temporal order, one behind the other: [B, H, W, 6]."""

@@ -6,8 +6,7 @@ def build_optimizer(config, steps_per_epoch, variables):
     """Adam with a step schedule, all of its state created.
 
     This is Keras' legacy class on purpose: it updates a variable by one fused kernel, where the
-    newer one passes over the memory ten times (15 % of a training step on a CPU), and its epsilon
-    is where TensorFlow 1, with which the published systems were trained, had it.
+    newer one passes over the memory ten times (15 % of a training step on a CPU).
 
     Args:
       config: OptimizerConfig.
@@ -33,7 +32,7 @@ def build_optimizer(config, steps_per_epoch, variables):
 
 
 class _Adam(tf.keras.optimizers.legacy.Adam):
-    """Adam with PyTorch's form of two details."""
+    """Adam with the two details in which systems published in PyTorch differ from TensorFlow's."""
     weight_decay = 0.0          # added to the gradient, times the variable: L2 regularisation
     corrects_epsilon = False    # whether epsilon is added after the correction of the moments
 
