@@ -190,7 +190,7 @@ EVALUATIONS = {
     "view_synthesis": Evaluation(
         _synthesis_rows,
         tuple(Column(name, better, 4) for name, better in zip(
-            SynthesisErrors._fields, ("lower", None, "lower", None, "lower", None))),
+            SynthesisErrors._fields, ("lower", None, "lower", "lower", None, "lower", None))),
         (), "warped error against unwarped, and direction of motion"),
 }
 DEFAULT_PROTOCOLS = ("depth", "depth_moving", "odometry_sfmlearner", "view_synthesis")

@@ -9,7 +9,8 @@ import tensorflow as tf
 
 from tfdepth.data.pipeline import evaluation_batches
 from tfdepth.geometry.synthesis import synthesize_target
-from tfdepth.losses.photometric import l1_error
+from tfdepth.losses.photometric import l1_error, photometric_error
+from tfdepth.losses.reprojection import reprojection_error
 
 
 class SynthesisErrors(NamedTuple):
@@ -17,6 +18,8 @@ class SynthesisErrors(NamedTuple):
     warped: float                             # |synthesised view - target|
     unwarped: float                           # |source - target| at the same pixels
     ratio: float                              # warped / unwarped; 1 = explains nothing
+    best_ratio: float                         # the same of the photometric error (SSIM and L1) of
+    #                                           each pixel's best source, over all pixels
     seen: float                               # share of pixels that lie in the sources' pictures
     direction_median_deg: Optional[float]     # angle between true and predicted translation;
     #                                           None without poses
@@ -37,26 +40,34 @@ def evaluate_synthesis(system, source, batch_size=8):
     def measure(batch):
         prediction = system.forward(batch, training=False)
         views = synthesize_target(batch.sources, prediction.scene.depth, batch.intrinsics,
-                                  prediction.source_from_target)
+                                  prediction.source_from_target, border="border")
         seen = tf.cast(views.valid, tf.float32)
         target = batch.target[:, tf.newaxis]
         total = lambda image: tf.reduce_sum(seen * l1_error(image, target)) / 3.0
         return (tf.stack([total(views.images), total(batch.sources), tf.reduce_sum(seen),
-                          tf.cast(tf.size(seen), tf.float32)]),
+                          tf.cast(tf.size(seen), tf.float32), _best(views.images, batch.target),
+                          _best(batch.sources, batch.target)]),
                 prediction.source_from_target[..., :3, 3])
 
-    sums, translations = np.zeros(4), []
+    sums, translations = np.zeros(6), []
     for batch in evaluation_batches(source, batch_size):
         parts, translation = measure(batch)
         sums += parts.numpy()
         translations.append(translation.numpy())
-    warped, unwarped, seen, pixels = sums
+    warped, unwarped, seen, pixels, best, best_unwarped = sums
     seen = max(seen, 1.0)
     return SynthesisErrors(
-        warped / seen, unwarped / seen, warped / max(unwarped, 1e-9), seen / pixels,
+        warped / seen, unwarped / seen, warped / max(unwarped, 1e-9),
+        best / max(best_unwarped, 1e-9), seen / pixels,
         _median_direction(np.concatenate(translations)[:, :len(source.config.offsets)],
                           true_motions(source)),
         source.num_samples)
+
+
+def _best(images, target):
+    """Sum over pixels of the smallest photometric error: [B, S, H, W, 3], [B, H, W, 3] -> scalar."""
+    errors = tf.stack([photometric_error(image, target) for image in tf.unstack(images, axis=1)], 1)
+    return tf.reduce_sum(reprojection_error(errors)[0])
 
 
 def true_motions(source):
