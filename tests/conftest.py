@@ -25,6 +25,13 @@ def toy(monkeypatch):
     monkeypatch.setitem(systems.SYSTEMS, ToyConfig, Toy)
 
 
+@pytest.fixture(scope="session")
+def two_replicas():
+    """One strategy of two replicas: a second one in this process would reuse its collective keys."""
+    import tensorflow as tf
+    return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+
+
 @pytest.fixture(scope="session", autouse=True)
 def cache_folder(tmp_path_factory):
     """A cache folder of the session's own."""

@@ -101,7 +101,7 @@ def test_a_resumed_run_has_the_same_bits(root, tmp_path):
         np.testing.assert_array_equal(found[name], value, err_msg=name)
 
 
-def test_two_replicas_train(root, tmp_path):
+def test_two_replicas_train(root, tmp_path, two_replicas):
     """Batch norm normalises in each replica, so the weights agree, not their statistics."""
     assert train.main(["--config=configs/idce_ham.py:joint", f"--workdir={tmp_path}/run",
                        "--config.data.dataset=kitti_odometry", f"--config.data.root={root}",
@@ -109,7 +109,7 @@ def test_two_replicas_train(root, tmp_path):
                        "--config.train.steps=1", "--config.train.best_metric=validation/total",
                        *SMALL]) == 0
     config = load_config(tmp_path / "run")
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    strategy = two_replicas
     with strategy.scope():
         system = build_system(config.system, config.data.offsets)
         system.create_variables(config.data.size)

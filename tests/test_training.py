@@ -100,11 +100,10 @@ def test_finished_run_does_nothing_and_other_configs_are_refused(root, tmp_path,
         loop.train(config, tmp_path / "mine")
 
 
-def test_replicas_equal_one(root):
+def test_replicas_equal_one(root, two_replicas):
     source = open_source(load_drives(config_of(root).data), config_of(root).data)
     results = []
-    for strategy in (tf.distribute.get_strategy(),
-                     tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])):
+    for strategy in (tf.distribute.get_strategy(), two_replicas):
         tf.keras.utils.set_random_seed(3)
         with strategy.scope():
             system = build_system(ToyConfig(), (-1, 1))
