@@ -48,7 +48,8 @@ def test_modules_are_short_and_the_loop_names_no_method():
     for path in (*(PACKAGE / "training").glob("*.py"), PACKAGE / "inference.py",
                  PACKAGE / "systems" / "base.py", PACKAGE / "runs" / "config.py"):
         text = path.read_text(encoding="utf-8").lower()
-        assert not [name for name in ("sfmlearner", "monodepth", "hma_depth", "idce") if name in text]
+        methods = ("sfmlearner", "monodepth", "hma_depth", "idce")
+        assert not [name for name in methods if name in text], path
 
 
 @pytest.mark.parametrize("statement", [

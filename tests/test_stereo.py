@@ -110,7 +110,7 @@ def test_training_batches_flip_images_camera_and_baseline_together(root):
 
 
 def test_known_depth_explains_the_other_camera(tmp_path):
-    """The synthetic pair: true depth and baseline make one picture of the other, mirrored or not."""
+    """The synthetic pair: depth and baseline make one picture of the other, mirrored or not."""
     root = synthetic.ensure_synthetic(
         str(tmp_path / "pair"), (64, 208), drives=(synthetic.DriveSpec("00", 5, False),),
         frame_count=3)
@@ -135,8 +135,11 @@ def test_known_depth_explains_the_other_camera(tmp_path):
 @needs_shared
 def test_side_of_a_real_pair():
     """A sweep of planes explains the left picture by the right one, and not by a camera at left."""
-    read = lambda name: np.array(Image.open(DATA / "kitti_stereo" / f"{name}.png").convert("RGB").resize(
-        (416, 128), Image.Resampling.BOX), np.float32)[np.newaxis] / 255
+    def read(name):
+        with Image.open(DATA / "kitti_stereo" / f"{name}.png") as image:
+            small = image.convert("RGB").resize((416, 128), Image.Resampling.BOX)
+        return np.array(small, np.float32)[np.newaxis] / 255
+
     left, right = read("left"), read("right")
     scale = 416 / 1241
     intrinsics = tf.constant([[[718.856 * scale, 0, 607.1928 * scale - 0.5 + 0.5 * scale],

@@ -65,7 +65,7 @@ def evaluate_synthesis(system, source, batch_size=8):
 
 
 def _best(images, target):
-    """Sum over pixels of the smallest photometric error: [B, S, H, W, 3], [B, H, W, 3] -> scalar."""
+    """Sum over pixels of the smallest error: [B, S, H, W, 3], [B, H, W, 3] -> scalar."""
     errors = tf.stack([photometric_error(image, target) for image in tf.unstack(images, axis=1)], 1)
     return tf.reduce_sum(reprojection_error(errors)[0])
 

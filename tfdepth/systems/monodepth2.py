@@ -96,7 +96,7 @@ class Monodepth2(System):
         return motions
 
     def _motions(self, target, sources, training):
-        """[source_from_target [B, 4, 4]] of this camera's sources, and what was seen of each pair."""
+        """Lists: source_from_target [B, 4, 4] of this camera's sources, and each encoded pair."""
         motions, encoded_pairs = [], []
         for k, offset in enumerate(self.offsets):
             pair = self._pair(target, sources[:, k], offset)
