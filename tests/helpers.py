@@ -25,3 +25,17 @@ def reference_weights(spec, seed=0):
     module = importlib.util.module_from_spec(spec_of_module)
     spec_of_module.loader.exec_module(module)
     return module.reference_weights(PARITY / spec, seed)
+
+
+def damaged(data, count, seed, head=512):
+    """Truncated copies of some bytes, and copies with flipped bits, most of them near the start."""
+    random = np.random.default_rng(seed)
+    for k in range(count):
+        if k % 3 == 0:
+            yield data[:int(random.integers(len(data)) if k % 2 else random.integers(head))]
+            continue
+        copy = bytearray(data)
+        limit = len(data) if k % 3 == 1 else min(head, len(data))
+        for position in random.integers(0, limit, random.integers(1, 9)):
+            copy[position] ^= 1 << int(random.integers(8))
+        yield bytes(copy)

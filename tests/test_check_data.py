@@ -141,7 +141,7 @@ def test_roles_and_unknown_names(kitti):
 
 def test_left_out_sequences_are_named(kitti):
     (kitti / "sequences" / "07").mkdir()
-    _one(_check(kitti).warnings, "1 sequences have no images", "07")
+    _one(_check(kitti).warnings, "1 drives have no images", "07")
 
 
 def test_no_tensorflow_is_imported():

@@ -9,6 +9,7 @@ from helpers import PARITY, needs_shared, parity
 
 from tfdepth.checks import UserError
 from tfdepth.evaluation import depth_metrics as dm
+from tfdepth.evaluation import resizing
 from tfdepth.evaluation.baselines import PerPixelMeanDepth
 
 
@@ -40,7 +41,9 @@ def protocol_of_key(key):
         name = "improved"
     protocol = dm.PROTOCOLS[name + ("_50m" if cap == "cap50" else "")]
     if "noscale" in options:
-        protocol = dataclasses.replace(protocol, median_scaling=False)
+        stereo = "improved_stereo" if "nocrop" in options else "eigen_stereo"
+        protocol = (dm.PROTOCOLS[stereo] if cap == "cap80" else
+                    dataclasses.replace(protocol, median_scaling=False))
     return frame, protocol, kind, size
 
 
@@ -56,8 +59,9 @@ def test_published_numbers(lidar):
                        synthetic_prediction(kind, *truths[name].shape) for name in names]
         result = dm.evaluate_depth(zip(names, predictions, map(truths.get, names)), protocol)
         assert result.num_images == len(names) and result.unmeasured == ()
-        for metric, value in result.metrics._asdict().items():
-            np.testing.assert_allclose(value, expected[metric], rtol=1e-4, err_msg=key)
+        for metric in protocol.metrics:
+            np.testing.assert_allclose(getattr(result.metrics, metric), expected[metric],
+                                       rtol=1e-4, err_msg=key)
         if "scale" in expected and protocol.median_scaling:
             np.testing.assert_allclose(result.ratio_median, expected["scale"], rtol=1e-4)
         if "num_pixels" in expected:
@@ -67,7 +71,7 @@ def test_published_numbers(lidar):
 def metrics_by_loops(depth, truth, low, high):
     """The definition, one pixel at a time; shares no code with tfdepth."""
     sums = dict.fromkeys(dm.DepthMetrics._fields, 0.0)
-    count = 0
+    count, log_ratios = 0, []
     for p, t in zip(depth.ravel(), truth.ravel()):
         if not low < t < high:
             continue
@@ -78,10 +82,16 @@ def metrics_by_loops(depth, truth, low, high):
         sums["sq_rel"] += (p - t) * (p - t) / t
         sums["rmse"] += (p - t) * (p - t)
         sums["rmse_log"] += (math.log(p) - math.log(t))**2
+        sums["log10"] += abs(math.log10(p / t))
+        sums["log10_rms"] += math.log10(p / t)**2
+        log_ratios.append(math.log(p / t))
         for power, name in enumerate(("a1", "a2", "a3"), start=1):
             sums[name] += ratio < 1.25**power
     means = {name: value / count for name, value in sums.items()}
-    return {**means, "rmse": math.sqrt(means["rmse"]), "rmse_log": math.sqrt(means["rmse_log"])}
+    means.update({name: math.sqrt(means[name]) for name in ("rmse", "rmse_log", "log10_rms")})
+    squares = sum(each**2 for each in log_ratios) / count
+    means["silog"] = 100 * math.sqrt(squares - (sum(log_ratios) / count)**2)
+    return means
 
 
 def test_metrics_against_loops():
@@ -93,6 +103,7 @@ def test_metrics_against_loops():
     assert image.num_pixels == np.sum((truth > 0) & (truth < 80))
     expected = metrics_by_loops(depth, truth, 1e-3, 80.0)
     assert 0 < expected["a1"] < expected["a2"] < expected["a3"] < 1
+    assert set(expected) == set(dm.DepthMetrics._fields)
     for name, value in expected.items():
         np.testing.assert_allclose(getattr(image.metrics, name), value, rtol=1e-12)
 
@@ -102,7 +113,12 @@ def test_metrics_by_hand():
     np.testing.assert_allclose(found[:4], [
         (1 + 0.25) / 2, (1 + 0.25) / 2, 1.0,
         math.sqrt((math.log(2)**2 + math.log(1.25)**2) / 2)], rtol=1e-12)
-    assert found[4:] == (0.0, 0.5, 0.5)  # 1.25 is not below 1.25
+    assert found[4:7] == (0.0, 0.5, 0.5)  # 1.25 is not below 1.25
+    found = dm.depth_metrics(np.array([10.0, 1.0, 0.1]), np.array([1.0, 1.0, 1.0]))
+    np.testing.assert_allclose([found.log10, found.log10_rms, found.silog],
+                               [2 / 3, math.sqrt(2 / 3), 100 * math.log(10) * math.sqrt(2 / 3)])
+    truth = np.array([1.0, 3.0, 70.0])
+    assert dm.depth_metrics(3 * truth, truth).silog < 1e-12  # a global factor costs nothing
 
 
 def test_a_global_factor_costs_nothing_and_the_ratio_is_told():
@@ -142,17 +158,95 @@ def test_unmeasured_images_are_named():
     ((375, 1242), (153, 371), (44, 1197)), ((370, 1226), (151, 366), (44, 1181)),
     ((376, 1241), (153, 372), (44, 1196))])
 def test_garg_crop(size, rows, columns):
-    valid = dm.valid_pixels(np.ones(size), dm.PROTOCOLS["eigen"])
-    expected = np.zeros(size, bool)
-    expected[slice(*rows), slice(*columns)] = True
-    np.testing.assert_array_equal(valid, expected)
+    found = dm.counted_pixels(np.ones(size), dm.PROTOCOLS["eigen"])
+    np.testing.assert_array_equal(found, block(rows, columns))
+
+
+def test_nyu_crop():
+    found = dm.counted_pixels(np.ones([480, 640]), dm.PROTOCOLS["nyu"])
+    np.testing.assert_array_equal(found, block((45, 471), (41, 601)))
+
+
+def block(rows, columns):
+    """Rows and columns of all pixels of a rectangle, in reading order."""
+    return np.stack(np.mgrid[slice(*rows), slice(*columns)]).reshape(2, -1)
 
 
 def test_what_counts_at_the_limits():
-    truth = np.array([[0.0, 5e-4, 1e-3, 2e-3, 79.9, 80.0, 200.0]])
-    for name, expected in [("depth", [0, 0, 0, 1, 1, 0, 0]), ("improved", [0, 1, 1, 1, 1, 1, 1])]:
-        valid = dm.valid_pixels(truth, dm.PROTOCOLS[name])
-        np.testing.assert_array_equal(valid[0], np.array(expected, bool), err_msg=name)
+    truth = np.array([[0.0, 5e-4, 1e-3, 2e-3, 69.9, 70.0, 80.0, 200.0]])
+    for name, expected in [("depth", [3, 4, 5]), ("improved", [1, 2, 3, 4, 5, 6, 7]),
+                           ("make3d", [1, 2, 3, 4])]:
+        _, columns = dm.counted_pixels(truth, dm.PROTOCOLS[name])
+        np.testing.assert_array_equal(columns, expected, err_msg=name)
+
+
+@pytest.mark.parametrize("name", ["eigen", "eigen_monodepth2", "improved", "nyu", "make3d"])
+def test_sampling_where_truth_is_changes_no_bit(name):
+    random = np.random.default_rng(8)
+    truth = random.uniform(0.1, 90, [60, 83]) * (random.random([60, 83]) < 0.3)
+    depth = random.uniform(1, 60, [16, 26]).astype(np.float32)
+    protocol = dm.PROTOCOLS[name]
+    whole = resizing.RESIZINGS[protocol.resized](depth, truth.shape)
+    assert whole.shape == truth.shape
+    pixels = dm.counted_pixels(truth, protocol)
+    ratio = np.median(truth[pixels]) / np.median(whole[pixels])
+    scaled = whole[pixels] * (ratio if protocol.median_scaling else 1)
+    image = dm.evaluate_image("a", depth, truth.astype(np.float64), protocol)
+    assert image.ratio == ratio and image.num_pixels == len(pixels[0]) > 100
+    clamped = np.clip(scaled, protocol.min_depth, protocol.max_depth)
+    assert image.metrics == dm.depth_metrics(clamped, truth[pixels])
+
+
+@pytest.mark.parametrize("size, corner", [
+    ((375, 1242), (23, 13)), ((370, 1226), (18, 5)), ((376, 1241), (24, 12)),
+    ((352, 1216), (0, 0))])
+def test_kb_crop(size, corner):
+    assert dm.kb_crop(size) == (*corner, 352, 1216)
+
+
+def test_images_too_small_for_the_kb_crop():
+    with pytest.raises(UserError, match="1216 x 352 pixels .* or more; got 1242 x 351"):
+        dm.kb_crop((351, 1242))
+
+
+def test_bts_pastes_the_kb_crop_into_zeros():
+    random = np.random.default_rng(2)
+    truth = random.uniform(0.5, 90, [376, 1241]) * (random.random([376, 1241]) < 0.05)
+    depth = random.uniform(0.5, 100, [352, 1216])
+    pasted = np.zeros(truth.shape)
+    pasted[24:, 12:1228] = depth
+    protocol = dm.PROTOCOLS["bts"]
+    for protocol, rows, columns in [
+            (protocol, slice(153, 372), slice(44, 1196)),
+            (dataclasses.replace(protocol, crop=None), slice(None), slice(None))]:
+        image = dm.evaluate_image("a", depth, truth, protocol)
+        expected = metrics_by_loops(pasted[rows, columns], truth[rows, columns], 1e-3, 80.0)
+        for name, value in expected.items():
+            np.testing.assert_allclose(getattr(image.metrics, name), value, rtol=1e-9)
+    small = np.linspace(1, 9, 22 * 38).reshape(22, 38)  # a network of another size
+    image = dm.evaluate_image("a", small, truth, protocol)
+    whole = dm.evaluate_image("a", resizing.resize_bilinear(small, (352, 1216)), truth, protocol)
+    np.testing.assert_allclose(image.metrics, whole.metrics, rtol=1e-12)
+
+
+def test_make3d_clips_from_above_only():
+    truth = np.array([[0.0, 1e-4, 10.0, 40.0], [69.0, 70.0, 20.0, 0.0]])
+    depth = np.array([[9.0, 4e-5, 1.0, 2.0], [90.0, 5.0, 2.0, 9.0]])
+    image = dm.evaluate_image("a", depth, truth, dm.PROTOCOLS["make3d"])
+    assert (image.num_pixels, image.ratio) == (5, 10.0)
+    predicted, measured = [4e-4, 10, 20, 70, 20], [1e-4, 10, 40, 69, 20]
+    np.testing.assert_allclose(image.metrics, dm.depth_metrics(
+        np.array(predicted, float), np.array(measured, float)), rtol=1e-12)
+
+
+def test_nyu_is_scored_in_metres_up_to_ten():
+    truth, depth = np.zeros([480, 640]), np.full([480, 640], 4.0)
+    truth[[44, 45, 470, 471], [300, 41, 600, 300]] = [1, 2, 8, 1]
+    truth[200, 300:302] = [9.9, 10.0]
+    depth[200, 300] = 12.0
+    image = dm.evaluate_image("a", depth, truth, dm.PROTOCOLS["nyu"])
+    assert image.num_pixels == 3
+    np.testing.assert_allclose(image.metrics.abs_rel, (1 + 0.5 + 0.1 / 9.9) / 3)
 
 
 def test_moving_pixels_are_scored_with_the_scale_of_all():
@@ -173,18 +267,25 @@ def test_resize_bilinear():
     rows = np.clip((np.arange(9) + 0.5) / 3 - 0.5, 0, 2)        # half-pixel centres, clamped
     columns = np.clip((np.arange(8) + 0.5) / 2 - 0.5, 0, 3)
     expected = 2.0 * rows[:, np.newaxis] + 10.0 * columns       # exact for a ramp
-    np.testing.assert_allclose(dm.resize_bilinear(ramp, (9, 8)), expected, atol=1e-12)
-    np.testing.assert_array_equal(dm.resize_bilinear(ramp, (3, 4)), ramp)
+    np.testing.assert_allclose(resizing.resize_bilinear(ramp, (9, 8)), expected, atol=1e-12)
+    np.testing.assert_array_equal(resizing.resize_bilinear(ramp, (3, 4)), ramp)
     # down by 2 samples between the two middle pixels, without further smoothing
-    np.testing.assert_allclose(dm.resize_bilinear(np.array([[0.0, 1, 5, 7]]), (1, 2)),
+    np.testing.assert_allclose(resizing.resize_bilinear(np.array([[0.0, 1, 5, 7]]), (1, 2)),
                                [[0.5, 6.0]])
 
 
 def test_resize_nearest_keeps_holes():
     values = np.array([[0.0, 1.0, 2.0], [3.0, 0.0, 5.0]])
-    np.testing.assert_array_equal(dm.resize_nearest(values, (4, 6)),
+    np.testing.assert_array_equal(resizing.resize_nearest(values, (4, 6)),
                                   values.repeat(2, axis=0).repeat(2, axis=1))
-    np.testing.assert_array_equal(dm.resize_nearest(values, (1, 3)), [[3, 0, 5]])
+    np.testing.assert_array_equal(resizing.resize_nearest(values, (1, 3)), [[3, 0, 5]])
+
+
+def test_make3d_takes_the_corner_pixel():
+    depth = np.add.outer(1.0 + np.arange(192), 1000.0 * np.arange(640))
+    found = resizing.RESIZINGS["nearest"](depth, (21, 305))
+    for i, j in [(0, 0), (1, 1), (7, 100), (20, 304)]:
+        assert found[i, j] == 1 + math.floor(i * 192 / 21) + 1000 * math.floor(j * 640 / 305)
 
 
 def test_disparity_is_resized_before_inverting():
@@ -213,8 +314,14 @@ def test_refusals(depth, truth, message):
 
 def test_protocol_table():
     assert all(name == protocol.name for name, protocol in dm.PROTOCOLS.items())
-    assert all(protocol.resized in dm.RESIZINGS for protocol in dm.PROTOCOLS.values())
-    assert set(dm.HIGHER_IS_BETTER) < set(dm.DepthMetrics._fields)
+    assert all(protocol.resized in resizing.RESIZINGS for protocol in dm.PROTOCOLS.values())
+    assert set(dm.HIGHER_IS_BETTER) < set(dm.STANDARD_METRICS)
+    assert len(dm.STANDARD_METRICS) == 7 and dm.STANDARD_METRICS[-1] == "a3"
+    for protocol in dm.PROTOCOLS.values():
+        assert protocol.frames in ("", "eigen", "improved", "make3d", "nyu")
+        assert set(protocol.metrics) <= set(dm.DepthMetrics._fields)
+        unscaled = protocol.name in ("eigen_stereo", "improved_stereo", "bts", "nyu")
+        assert protocol.median_scaling != unscaled
     with pytest.raises(UserError, match="protocol must be one of .*Did you mean 'eigen'"):
         dm.find_protocol("eigne")
 

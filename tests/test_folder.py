@@ -204,13 +204,50 @@ def test_bad_cameras(tmp_path, change, words):
         assert word in message
 
 
+def test_distortion_is_read_for_undistortion_and_refused_for_frames(tmp_path):
+    for model, coefficients in (("brown", [-0.3, 0.1, 0.001, -0.002]), ("brown", [0, 0, 0, 0, 1]),
+                                ("fisheye", [0.1, 0, 0, 0])):
+        path = str(write_camera(tmp_path, **PIXELS, distortion={
+            "model": model, "coefficients": coefficients}))
+        camera, distortion = intrinsics_file.read_camera(path, SIZE)
+        assert distortion == (model, tuple(coefficients))
+        message = _refused(path, SIZE, read=intrinsics_file.read_intrinsics)
+        assert f"found lens distortion ({model}). Run tools/prepare_data.py video" in message
+        plain = str(write_camera(tmp_path, **PIXELS))
+        np.testing.assert_array_equal(camera, intrinsics_file.read_intrinsics(plain, SIZE))
+    none = {"model": "brown", "coefficients": [0, 0.0, 0, 0, 0]}
+    intrinsics_file.read_intrinsics(str(write_camera(tmp_path, **PIXELS, distortion=none)), SIZE)
+    fractions = {"units": "normalized", "fx": 0.7, "fy": 1.2, "cx": 0.5, "cy": 0.5}
+    fractions["distortion"] = {"model": "brown", "coefficients": [1, 0, 0, 0]}
+    camera = intrinsics_file.read_camera(str(write_camera(tmp_path, **fractions)), SIZE)
+    assert camera[1] == ("brown", (1, 0, 0, 0))
+
+
+@pytest.mark.parametrize("distortion, words", [
+    (0.1, ["expected \"distortion\"", "found 0.1"]),
+    ({"model": "brown"}, ["expected \"distortion\""]),
+    ({"model": "brow", "coefficients": [0] * 4}, ["Did you mean 'brown'?"]),
+    ({"model": 3, "coefficients": [0] * 4}, ["brown, fisheye", "3"]),
+    ({"model": "brown", "coefficients": [0] * 3}, ["brown", "k1, k2, p1, p2[, k3]"]),
+    ({"model": "fisheye", "coefficients": [0] * 5}, ["fisheye", "k1, k2, k3, k4"]),
+    ({"model": "fisheye", "coefficients": "0000"}, ["list of finite numbers"]),
+    ({"model": "fisheye", "coefficients": [0, 0, 0, "0"]}, ["list of finite numbers"]),
+    ({"model": "fisheye", "coefficients": [0, 0, 0, float("nan")]}, ["list of finite numbers"])])
+def test_bad_distortion(tmp_path, distortion, words):
+    path = str(write_camera(tmp_path, **PIXELS, distortion=distortion))
+    message = _refused(path, SIZE, read=intrinsics_file.read_camera)
+    for word in (path, *words):
+        assert word in message
+
+
 @pytest.mark.parametrize("text, words", [
     ("", ["empty"]), ("{", ["expected JSON"]), ("[" * 100_000, ["expected JSON"]),
     ("[1, {}]", ["found no units"]), ('{"fx": 1}', ["found no units"]),
     ("707 0 602 0 707 183 0 0 1", ["9 numbers without units", "intrinsics.json"]),
     ('{"units": "pixels", "fx": 3}', ["missing: fy, cx, cy, width, height"]),
     ('{"units": "degrees", "horizontal_fov": 181}', ["between 0 and 180"]),
-    ('{"units": "degrees", "horizontal_fov": 60, "width": 3}', ["both width and height"])])
+    ('{"units": "degrees", "horizontal_fov": 60, "width": 3}', ["both width and height"]),
+    ('{"units": "degrees", "horizontal_fov": 60, "distortion": {}}', ["got 'distortion'"])])
 def test_bad_camera_files(tmp_path, text, words):
     path = tmp_path / "camera.json"
     path.write_text(text)

@@ -126,7 +126,7 @@ def test_bad_image_folders(tmp_path):
         path.unlink()
     assert "several frames; found one" in _refused(tmp_path)
     (folder / "000000.png").unlink()
-    assert f"{folder}: expected images named 000000.png" in _refused(tmp_path)
+    assert f"{folder}: expected images named by their frame number" in _refused(tmp_path)
 
 
 @pytest.mark.parametrize("text, words", [

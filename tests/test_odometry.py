@@ -14,6 +14,7 @@ from tfdepth.evaluation.snippet_files import check_same_frames, read_snippets, w
 from tfdepth.evaluation.trajectories import chain, format_tum, relative_motions, rigid_transforms
 
 SFMLEARNER = od.ODOMETRY_PROTOCOLS["odometry_sfmlearner"]
+MONODEPTH2 = od.ODOMETRY_PROTOCOLS["odometry_monodepth2"]
 
 
 def to_4x4(poses):
@@ -126,15 +127,63 @@ def test_published_mean_odometry(published):
             np.testing.assert_allclose([found.ate_sfmlearner_mean, found.ate_sfmlearner_std],
                                        [expected["ate_mean"], expected["ate_std"]], rtol=1e-6)
             assert found.num_snippets == len(truth) - 4
-    # the other reading, with the mean motion over sequences 00-08 as methods.md A7 states it
+
+
+@needs_shared
+@pytest.mark.parametrize("protocol, name, count, ate", [
+    (SFMLEARNER, "seq09", 1587, (0.0323, 0.0260)), (SFMLEARNER, "seq10", 1197, (0.0237, 0.0234)),
+    (MONODEPTH2, "seq09", 1590, (0.0180, 0.0130)), (MONODEPTH2, "seq10", 1200, (0.0157, 0.0113))])
+def test_mean_motion_of_kitti(published, protocol, name, count, ate):
+    """The baseline with the mean motion over sequences 00-08, numbers of methods.md A7 and D6."""
     motion = rigid_transforms(
         Rotation.from_euler("XYZ", [-6.86e-5, 2.10e-5, -5.4e-6]).as_matrix(),
         np.array([-6.277e-4, -1.7536e-2, 0.957457]))
-    mean = MeanMotion(motion, np.zeros([5, 3]), 1)
-    for name, expected in (("seq09", (0.0323, 0.0260)), ("seq10", (0.0237, 0.0234))):
-        found = score_constant(mean.predict_composed(5), trajectories[name])
-        np.testing.assert_allclose([found.ate_sfmlearner_mean, found.ate_sfmlearner_std],
-                                   expected, atol=5.1e-5)
+    truth = published[2][name][0]
+    mean = MeanMotion(motion, np.zeros([5, 3]), 1).predict_composed(len(truth))
+    found = od.evaluate_trajectory(mean, truth, protocol)
+    assert (found.protocol, found.num_snippets) == (protocol.name, count)
+    np.testing.assert_allclose([found.ate_sfmlearner_mean, found.ate_sfmlearner_std], ate,
+                               atol=5.1e-5)                  # printed with four decimals
+
+
+def ates_of_monodepth2(predicted, truth):
+    """The protocol by loops: inverse motions as they are, windows from every frame but the last."""
+    def positions(motions):
+        pose, found = np.eye(4), [np.zeros(3)]
+        for motion in motions:
+            pose = pose @ np.linalg.inv(motion)
+            found.append(pose[:3, 3])
+        return found
+
+    steps = [[np.linalg.inv(poses[k]) @ poses[k + 1] for k in range(len(poses) - 1)]
+             for poses in (predicted, truth)]
+    return [ate_by_loops(*(positions(motions[k:k + 4]) for motions in steps))
+            for k in range(len(steps[0]))]
+
+
+@pytest.mark.parametrize("length", [2, 4, 9])
+def test_monodepth2_against_loops(length):
+    truth, predicted = random_trajectory(11, length), random_trajectory(12, length)
+    found = od.trajectory_errors(predicted, truth, MONODEPTH2)
+    expected = ates_of_monodepth2(predicted, truth)
+    np.testing.assert_allclose(np.transpose(found), expected, rtol=1e-9)
+
+
+def test_monodepth2_with_holes_and_several_drives():
+    truth, predicted = random_trajectory(13, 9), random_trajectory(14, 9)
+    numbers = [0, 1, 2, 3, 4, 5, 8, 9, 20]             # runs of 6, 2 and 1 frames
+    found = od.trajectory_errors(predicted, truth, MONODEPTH2, numbers)
+    runs = [ates_of_monodepth2(predicted[run], truth[run]) for run in (slice(6), slice(6, 8))]
+    np.testing.assert_allclose(sorted(np.transpose(found).tolist()), sorted(sum(runs, [])))
+    parts = [od.trajectory_errors(predicted[run], truth[run], MONODEPTH2)
+             for run in (slice(6), slice(6, 8), slice(8, 9))]
+    both, whole = (od.summarise(errors, MONODEPTH2) for errors in (parts, [found]))
+    assert both.num_snippets == 6
+    np.testing.assert_allclose(both[1:8], whole[1:8])
+    assert od.evaluate_trajectory(truth[:1], truth[:1], MONODEPTH2) is None
+    with pytest.raises(UserError, match="odometry_monodepth2 scores whole trajectories"):
+        cut = od.cut_snippets(truth, 5).first_from_camera
+        od.evaluate_snippets(cut, cut, MONODEPTH2)
 
 
 def score_constant(snippet, truth):
@@ -304,5 +353,3 @@ def test_refusals():
         od.evaluate_trajectory(truth, truth[:7], SFMLEARNER)
     with pytest.raises(ValueError, match=r"`first_from_camera` must have shape \[S, 5, 4, 4\]"):
         od.evaluate_snippets(truth[np.newaxis], truth[np.newaxis], SFMLEARNER)
-    with pytest.raises(UserError, match="Did you mean 'odometry_sfmlearner'"):
-        od.find_odometry_protocol("odometry_sfm")

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from data_folders import SIZE, write_frames, write_kitti
+from PIL import Image
 
 from tfdepth.checks import UserError
 from tfdepth.data import pipeline
@@ -149,3 +150,48 @@ def test_unreadable_file_is_named(tmp_path, megabytes):
         assert "000002.png" in str(error)
     else:
         assert "000002.png" in str(error.value)
+
+
+def test_a_part_of_each_file_counts(root):
+    """At the size of the part nothing is resized: batches hold the very pixels."""
+    drive = load_drives(DataConfig("kitti_odometry", str(root)))[1]
+    part = dataclasses.replace(drive, file_size=SIZE, size=(17, 30), corner=(3, 6),
+                               intrinsics=np.array([[31.0, 0, 12], [0, 29, 8], [0, 0, 1]]))
+    source = pipeline.open_source([part], DataConfig(size=(17, 30)))
+    batch = take(pipeline.evaluation_batches(source, 4), 1)[0]
+    pixels = read_image(drive.image_paths[1])[3:20, 6:36]
+    np.testing.assert_array_equal(np.round(batch.target[0] * 255), pixels)
+    np.testing.assert_array_equal(batch.intrinsics[0], part.intrinsics)
+    other = pipeline.open_source([dataclasses.replace(part, file_size=(24, 41))],
+                                 DataConfig(size=(17, 30)))
+    with pytest.raises(UserError, match="another size"):
+        take(pipeline.evaluation_batches(other, 4), 1)
+    with pytest.raises(ValueError, match="do not lie in files of"):
+        take(pipeline.evaluation_batches(source._replace(
+            drives=(dataclasses.replace(part, corner=(8, 6)),)), 4), 1)
+
+
+def test_depth_of_a_part_with_holes_and_divisor(root, tmp_path):
+    drives = load_drives(DataConfig("kitti_odometry", str(root)))
+    random = np.random.default_rng(4)
+    measured = random.integers(300, 60000, (13, *SIZE)).astype(np.uint16)
+    paths = []
+    for k, steps in enumerate(measured):
+        Image.fromarray(steps).save(tmp_path / f"{k}.png")
+        paths.append(str(tmp_path / f"{k}.png") if k != 2 else "")
+    first = dataclasses.replace(drives[0], depth_paths=tuple(paths[:7]))
+    second = dataclasses.replace(drives[1], depth_paths=tuple(paths[7:]), depth_divisor=1000.0,
+                                 file_size=SIZE, size=(16, 32), corner=(5, 1))
+    source = pipeline.open_source([first, second], DataConfig(size=(16, 32)))
+    depth = np.concatenate([batch.target_depth for batch in take(
+        pipeline.evaluation_batches(source, 4, with_depth=True), 3)])[..., 0]
+    assert depth.shape == (9, 16, 32) and not depth[1].any()
+    for k in range(4):                                 # samples 5 ... 8: frames 1 ... 4 of 03
+        np.testing.assert_allclose(depth[5 + k], measured[8 + k, 5:21, 1:33] / 1000.0, rtol=1e-6)
+    # 24 x 40 to 16 x 32: the pixel that the centre of the new one falls into
+    rows, columns = (np.floor((np.arange(new) + 0.5) * old / new).astype(int)
+                     for new, old in ((16, 24), (32, 40)))
+    np.testing.assert_allclose(depth[0], measured[1][np.ix_(rows, columns)] / 256.0, rtol=1e-6)
+    (tmp_path / "3.png").write_bytes(b"no picture")
+    with pytest.raises(UserError, match="3.png"):
+        take(pipeline.evaluation_batches(source, 4, with_depth=True), 3)

@@ -19,7 +19,7 @@ def _drive(name="00/image_0", numbers=range(5), positions=None):
         poses = np.tile(np.eye(4), (len(numbers), 1, 1))
         poses[:, 2, 3] = positions
     return Drive(name, tuple(f"/{name}/{number}.png" for number in numbers), tuple(numbers),
-                 (24, 40), np.eye(3), poses)
+                 (24, 40), np.eye(3), world_from_camera=poses)
 
 
 def _by_loops(drives, offsets):
@@ -66,6 +66,44 @@ def test_only_the_nearest_source_on_either_side_decides():
     assert motion.motion(drive, 2).tolist()[:2] == [1.0, 1.0]
     table = samples.select_samples([drive], DataConfig(offsets=(2,), min_translation=0.6))
     assert table.indices[:, 0].tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("gap", [1, 2, 5])
+def test_a_step_of_the_offsets_spans_a_gap(gap):
+    random = np.random.default_rng(3)
+    drive = _drive("d", np.flatnonzero(random.random(80) < 0.9).tolist())
+    table = samples.select_samples(
+        [drive], DataConfig(offsets=(-1, 2), frame_gap=gap, min_image_change=0))
+    numbers = np.array(drive.frame_numbers)
+    expected = _by_loops([drive], (-gap, 2 * gap))
+    assert {("d", row[0]): row[1:] for row in numbers[table.indices].tolist()} == expected
+
+
+def test_static_by_travel_over_the_gap():
+    """Travel decides before poses; over a gap it is the mean of the frames between."""
+    numbers = [0, 1, 2, 3, 5, 6, 7, 8]                               # 4 is missing
+    travel = np.array([1.0, 0.02, 0.02, 0.5, 0.01, 0.1, 2.0, np.nan])
+    drive = dataclasses.replace(_drive(numbers=numbers, positions=[0.0] * 8), travel=travel)
+    for gap in (1, 2, 3):
+        expected = []
+        for number in numbers:
+            between = [travel[numbers.index(each)] for each in range(number, number + gap)
+                       if each in numbers]
+            expected.append(np.mean(between) if number + gap in numbers else np.nan)
+        np.testing.assert_allclose(motion.motion(drive, gap), expected, rtol=1e-12)
+    table = samples.select_samples([drive], DataConfig(min_translation=0.05))
+    assert np.array(numbers)[table.indices[:, 0]].tolist() == [7]    # 1, 2 and 6 have a still side
+    table = samples.select_samples([drive], DataConfig(offsets=(1,), frame_gap=2,
+                                                       min_translation=0.05))
+    assert np.array(numbers)[table.indices[:, 0]].tolist() == [0, 3, 5, 6]
+    blind = dataclasses.replace(drive, world_from_camera=None)
+    np.testing.assert_array_equal(motion.motion(blind), motion.motion(drive))
+
+
+@pytest.mark.parametrize("gap", [0, -1, 1.5])
+def test_bad_gap(gap):
+    with pytest.raises(UserError, match="frame_gap must be a whole number"):
+        samples.select_samples([_drive()], DataConfig(frame_gap=gap))
 
 
 def test_static_samples_by_images(tmp_path):

@@ -1,9 +1,15 @@
-"""Files of results: written whole or not at all."""
+"""Files of results, written whole or not at all, and where the cache is."""
 import os
 import pathlib
 from typing import Union
 
 Path = Union[str, pathlib.Path]
+
+
+def cache_path(*names: str) -> str:
+    """A path below tfdepth's cache, $XDG_CACHE_HOME/tfdepth or ~/.cache/tfdepth; makes nothing."""
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.join("~", ".cache")
+    return os.path.join(os.path.expanduser(base), "tfdepth", *names)
 
 
 def write_atomically(path: Path, content: Union[str, bytes]):

@@ -26,8 +26,8 @@ from tqdm import tqdm
 from tfdepth.checks import UserError, check_choice
 from tfdepth.data import files, images, intrinsics_file, video
 from tfdepth.data.frame_numbers import follows, is_series, number_frames
-from tfdepth.evaluation.depth_metrics import RESIZINGS
 from tfdepth.evaluation.plots import colour_depth, inverse_depth_range
+from tfdepth.evaluation.resizing import RESIZINGS
 from tfdepth.evaluation.tables import write_json
 from tfdepth.files import write_atomically
 from tfdepth.inference import load_predictor

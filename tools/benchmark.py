@@ -1,10 +1,14 @@
 """tools/benchmark.py: measures a training step and its parts, the input, and the renderer.
 
-Medians on this machine; run it while nothing else runs. The last line is JSON.
+Medians on this machine; run it while nothing else runs. The last line is JSON. --input compares the
+samples that a step consumes with those that the original files and prepared shards give, and shows
+the memory that reading takes, also with a list of a million frames.
 
 Examples:
   python tools/benchmark.py
   python tools/benchmark.py --config configs/sfmlearner.py:release --config.data.dataset=synthetic
+  python tools/benchmark.py --input --config configs/sfmlearner.py:release \\
+      --config.data.root=~/kitti_odometry
 """
 import json
 import sys
@@ -16,10 +20,14 @@ from absl import flags
 
 def define_flags(values):
     flags.DEFINE_integer("repeats", 20, "measurements a median", lower_bound=1, flag_values=values)
+    flags.DEFINE_bool("input", False, "measure input against the step", flag_values=values)
 
 
 def benchmark(values):
-    from tfdepth.training.benchmark import benchmark as measure
+    if values.input:
+        from tfdepth.training.input_benchmark import benchmark_input as measure
+    else:
+        from tfdepth.training.benchmark import benchmark as measure
     results = measure(values.config, values.repeats)
     for name, value in results.items():
         print(f"{name:28} {value:10.4g}")

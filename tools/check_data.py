@@ -7,15 +7,20 @@ Examples:
   python tools/check_data.py synthetic
   python tools/check_data.py kitti_odometry --root ~/kitti_odometry
   python tools/check_data.py kitti_odometry --root ~/kitti_odometry --camera image_2,image_3 --stereo
+  python tools/check_data.py kitti_raw --root ~/kitti_raw --camera image_02,image_03
   python tools/check_data.py folder --root my_frames --intrinsics camera.json --full
 
 Data sets:
   synthetic        the built-in streets, made on first use
   synthetic_movers the same with cars and people moving through all of them
   kitti_odometry   sequences/NN/image_K/*.png, calib.txt, poses/NN.txt
+  kitti_raw        DATE/DATE_drive_NNNN_sync/image_0K/data/*.png; the counts beside the published
+  kitti_depth      the same drives with annotated depth, in --depth_root
+  cityscapes       leftImg8bit_sequence and camera, frames two apart
+  nyu              the folders that BTS prepared: sync and official_splits/test
+  prepared         what tools/prepare_data.py wrote
   folder           frames of any camera, or a video file, with an intrinsics file
 """
-import dataclasses
 import os
 import sys
 
@@ -24,28 +29,29 @@ from tfdepth import console  # first: it refuses an unsupported Python
 from absl import flags
 
 
+ROLES = {  # of the drives, as the configs of these data sets have them
+    "kitti_raw": dict(test_drives=("eigen_test",), validation_drives=("eigen_validation",)),
+    "cityscapes": dict(frame_gap=2),
+}
+
+
 def define_flags(values):
-    flags.DEFINE_string("root", "", "folder (or video file) of the data", flag_values=values)
-    flags.DEFINE_string("camera", "", "KITTI: image_0 ... image_3, or several with commas",
-                        flag_values=values)
-    flags.DEFINE_bool("stereo", False, "whether each frame needs the other camera's picture",
-                      flag_values=values)
-    flags.DEFINE_string("intrinsics", "", "folder: the intrinsics file; without it the one in the "
-                        "folder", flag_values=values)
+    from tfdepth.data.flags import define_data_flags
+    define_data_flags(values)
     flags.DEFINE_bool("full", False, "decode every file, not a sample", flag_values=values)
 
 
 def check(values, dataset):
     from tqdm import tqdm
 
-    from tfdepth.checks import UserError, check_choice
+    from tfdepth.checks import UserError
+    from tfdepth.data import files
     from tfdepth.data.check import check_data
-    from tfdepth.data.config import DataConfig
-    from tfdepth.data.datasets import DATASETS
-    check_choice("DATASET", dataset, DATASETS)
-    config = dataclasses.replace(DataConfig(), dataset=dataset, root=values.root,
-                                 cameras=tuple(filter(None, values.camera.split(","))),
-                                 stereo=values.stereo, intrinsics=values.intrinsics)
+    from tfdepth.data.flags import data_config
+    config = data_config(values, dataset, **ROLES.get(dataset, {}))
+    if dataset == "prepared":
+        from tfdepth.data.prepared import read_manifest
+        config.size = tuple(read_manifest(files.expand(values.root))["size"])
     with tqdm(desc="reading", unit="file", delay=1.0, disable=not sys.stderr.isatty()) as bar:
         def show(done, total):
             bar.total = total

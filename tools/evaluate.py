@@ -1,18 +1,37 @@
-"""tools/evaluate.py: scores a trained run, beside trivial baselines.
+"""tools/evaluate.py: scores a trained run, or anyone's predictions, as the papers do.
 
-Prints a table a protocol, and writes evaluation.json, evaluation.csv and pictures/.
+Prints a table a protocol, beside trivial baselines and the papers' rows, and writes
+evaluation.json, evaluation.csv and pictures/.
 
 Examples:
   python tools/evaluate.py --workdir runs/sfmlearner
-  python tools/evaluate.py --workdir runs/sfmlearner --protocol odometry_sfmlearner
-  python tools/evaluate.py --workdir runs/release --data_root ~/kitti_odometry --output scores
+  python tools/evaluate.py --workdir runs/release --protocol eigen --data_root ~/kitti_raw
+  python tools/evaluate.py --workdir runs/release --protocol improved --data_root ~/kitti_raw \\
+      --depth_root ~/data_depth_annotated
+  python tools/evaluate.py --workdir runs/pose --protocol odometry_kitti --drives 09,10
+  python tools/evaluate.py --predictions disparities.npy --prediction_kind disparity \\
+      --protocol eigen_monodepth2 --data_root ~/kitti_raw --output scores
+  python tools/evaluate.py --trajectory 09.txt --truth ~/kitti_odometry/poses/09.txt \\
+      --protocol odometry_kitti --output scores
 
 Protocols:
   depth                 measured depth in 16-bit PNGs, up to 80 m, scale by the median of each image
   depth_moving          the same over pixels of what moves by itself, where masks of it are there
-  eigen, eigen_50m, eigen_monodepth2, eigen_monodepth2_50m, improved
-                        the same metrics with the crop, cap and resizing of published tables
+  eigen, eigen_50m      the 697 images of the Eigen split, LiDAR, Garg crop, as SfMLearner resizes
+  eigen_monodepth2, eigen_monodepth2_50m
+                        the same as Monodepth2 resizes
+  eigen_stereo          the same in metres as predicted, for stereo models
+  improved, improved_stereo
+                        the 652 with KITTI's improved ground truth, as Monodepth2 scores them
+  bts                   the same as BTS and HMA-Depth score them: KB crop, Garg crop, metres
+  make3d                Make3D's 134 stills, below 70 m (C1), both forms of log10
+  nyu                   NYU's 654 stills, up to 10 m, metres
   odometry_sfmlearner   5-frame snippets: the legacy number and the true RMSE
+  odometry_monodepth2   5-frame snippets of inverse motions; another number, never compare the two
+  odometry_kitti, odometry_kitti_25
+                        errors by path length over 100 to 800 m, or 25 to 200 m; ATE and RPE
+  odometry_attention, odometry_attention_25
+                        errors by path length as the authors of the attention maps compute them
   view_synthesis        photometric error of warped against unwarped views; direction of motion
 """
 import sys
@@ -23,18 +42,44 @@ from absl import flags
 
 
 def define_flags(values):
-    flags.DEFINE_string("workdir", None, "the run's folder", flag_values=values, required=True)
-    flags.DEFINE_string("protocol", "", "one of the above; without it depth, depth_moving, "
-                        "odometry_sfmlearner and view_synthesis, where the data allow them", flag_values=values)
-    flags.DEFINE_string("data_root", "", "folder of the data; without it where the run found them",
-                        flag_values=values)
-    flags.DEFINE_string("output", None, "folder for the results; without it the run's folder",
-                        flag_values=values)
+    define = lambda name, default, text: flags.DEFINE_string(name, default, text,
+                                                             flag_values=values)
+    define("workdir", "", "the run's folder")
+    define("protocol", "", "one of the above; without it depth, depth_moving, odometry_sfmlearner "
+           "and view_synthesis, where the data allow them")
+    define("data_root", "", "folder of the data; without it where the run found them")
+    define("depth_root", "", "KITTI: folder of the annotated depth; without it in data_root")
+    define("drives", "", "score only these, with commas between")
+    flags.DEFINE_bool("flip", False, "blend each depth map with that of the mirrored image",
+                      flag_values=values)
+    define("predictions", "", "in place of a run: .npy or .npz [n, h, w], or a folder of 16-bit "
+           "PNGs (metres x 256) or .npy, in the order of the protocol's frames")
+    define("prediction_kind", "depth", "of predictions: depth, or disparity (1 / depth)")
+    define("trajectory", "", "in place of a run: poses as KITTI or TUM text, or a folder of "
+           "SfMLearner's snippets")
+    define("truth", "", "the true poses of --trajectory")
+    define("times", "", "seconds of every frame, as KITTI's times.txt, for poses as TUM text")
+    define("output", "", "folder for the results; without it the run's folder")
 
 
 def evaluate(values):
-    from tfdepth.evaluation.report import evaluate_run
-    evaluate_run(values.workdir, values.protocol, values.data_root, values.output)
+    from tfdepth.checks import UserError
+    from tfdepth.evaluation.report import evaluate_files, evaluate_run
+    given = [name for name in ("workdir", "predictions", "trajectory") if values[name].value]
+    if len(given) != 1:
+        raise UserError("expected one of --workdir, --predictions and --trajectory; "
+                        f"found {' and '.join(given) or 'none'}.")
+    drives = tuple(filter(None, values.drives.split(",")))
+    if values.workdir:
+        evaluate_run(values.workdir, values.protocol, values.data_root, values.output or None,
+                     drives, values.depth_root, values.flip)
+        return
+    needed = ["protocol", "output", "data_root" if values.predictions else "truth"]
+    for name in needed:
+        if not values[name].value:
+            raise UserError(f"--{given[0]} needs --{name}; found none.")
+    evaluate_files(values.protocol, values.output, values.predictions, values.prediction_kind,
+                   values.data_root, values.trajectory, values.truth, values.times, drives, values.depth_root)
 
 
 def main(argv=None):

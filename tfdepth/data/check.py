@@ -8,7 +8,9 @@ from typing import Callable, List, Optional, Sequence, Tuple
 import numpy as np
 
 from tfdepth.checks import UserError
-from tfdepth.data import datasets, files, images, intrinsics_file, kitti_odometry, motion, samples
+from tfdepth.data import (
+    datasets, files, images, intrinsics_file, kitti_odometry, kitti_raw, kitti_splits,
+    lidar, motion, samples)
 from tfdepth.data.check_report import DriveReport, Finding, Report
 from tfdepth.data.config import DataConfig
 from tfdepth.data.drives import Drive
@@ -17,8 +19,10 @@ _SPREAD = 20           # frames a drive that are decoded unless all are
 _STATIC_SHARE = 0.5    # of the neighbouring pairs; more is worth a warning
 _LONG_STEP = 10.0      # metres a frame; 100 m/s at 10 frames a second
 _HOLE_SHARE = 0.1
+_SKIPPED = {"kitti_odometry": kitti_odometry.skipped_sequences,
+            "kitti_raw": kitti_raw.skipped_drives}
 _AGAIN = "mend that and check again"
-_Job = Tuple[int, str, Optional[Tuple[int, int]], str]  # drive, path, size to have, kind
+_Job = Tuple[int, str, Tuple[int, int], str, float]  # drive, path, size to have, kind, divisor
 
 
 def check_data(config: DataConfig, full: bool = False,
@@ -47,9 +51,10 @@ def check_data(config: DataConfig, full: bool = False,
     for drive, row in zip(drives, report.drives):
         _check_frames(drive, row, config, report)
         _check_motion(drive, row, config, report)
-    if config.dataset != "folder" and config.root:
-        _check_skipped(config, report)
+    _check_skipped(config, report)
     _check_roles(config, drives, report)
+    if config.dataset == "kitti_raw" and report.samples:
+        report.notes += _beside_published(config, drives, report)
     return report
 
 
@@ -77,12 +82,12 @@ def _check_files(drives: Sequence[Drive], report: Report, full: bool, progress):
     for d, drive in enumerate(drives):
         count = len(drive) if full else min(_SPREAD, len(drive))
         for k in np.unique(np.linspace(0, len(drive) - 1, count).round().astype(int)):
-            jobs.append((d, drive.image_paths[k], drive.size, "image"))
-            if drive.stereo_paths is not None:
-                jobs.append((d, drive.stereo_paths[k], drive.size, "image"))
-            for kind, paths in (("depth", drive.depth_paths), ("moving", drive.moving_paths)):
-                if paths is not None:
-                    jobs.append((d, paths[k], drive.size, kind))
+            for kind, paths in (("image", drive.image_paths), ("image", drive.stereo_paths),
+                                ("depth", drive.depth_paths), ("scan", drive.lidar_paths),
+                                ("moving", drive.moving_paths)):
+                if paths is not None and paths[k]:
+                    jobs.append((d, paths[k], drive.file_size or drive.size, kind,
+                                 drive.depth_divisor))
     empty_depth = [0] * len(drives)
     with concurrent.futures.ThreadPoolExecutor(max_workers=8) as pool:
         for start in range(0, len(jobs), 256):
@@ -108,14 +113,17 @@ def _check_files(drives: Sequence[Drive], report: Report, full: bool, progress):
 
 def _decode(job: _Job) -> Tuple[str, bool]:
     """(what is wrong with the file or "", whether it is an empty depth map)."""
-    _, path, size, kind = job
+    _, path, size, kind, divisor = job
     try:
+        if kind == "scan":
+            lidar.read_scan(path)
+            return "", False
         found = images.read_size(path)
         if found != size:
             raise UserError(f"{path}: expected {size[1]} x {size[0]} pixels as its image; "
                             f"found {found[1]} x {found[0]}.")
         images.verify_image(path, frame=kind == "image")
-        return "", kind == "depth" and not images.read_depth(path).any()
+        return "", kind == "depth" and not images.read_depth(path, divisor).any()
     except UserError as error:
         return str(error), False
 
@@ -171,13 +179,15 @@ def _check_motion(drive: Drive, row: DriveReport, config: DataConfig, report: Re
 
 
 def _check_skipped(config: DataConfig, report: Report):
+    if config.dataset not in _SKIPPED or not config.root:
+        return
     try:
-        skipped = kitti_odometry.skipped_sequences(config.root, config.cameras)
+        skipped = _SKIPPED[config.dataset](config.root, config.cameras)
     except UserError:
         return  # loading has succeeded, so this is another process at work
     if skipped:
         report.warnings.append(Finding(
-            f"{len(skipped)} sequences have no {' and '.join(config.cameras) or 'images'} and are "
+            f"{len(skipped)} drives have no {' and '.join(config.cameras) or 'images'} and are "
             f"left out: {files.listing(skipped)}", "add their images if you want them"))
 
 
@@ -201,3 +211,26 @@ def _check_roles(config: DataConfig, drives: Sequence[Drive], report: Report):
             continue
         if role == "train":
             report.samples = table.counts
+        else:
+            report.validation_samples = table.counts
+
+
+def _beside_published(config: DataConfig, drives: Sequence[Drive], report: Report) -> List[str]:
+    """The counts of the Eigen split beside those of the lists that all papers use."""
+    ours = report.samples.kept
+    checked = report.validation_samples.kept if report.validation_samples else 0
+    missing = set(kitti_splits.EIGEN_TEST_DRIVES) - {drive.name.split("/")[0] for drive in drives}
+    published = (kitti_splits.EIGEN_ZHOU_TRAIN_IMAGES, kitti_splits.EIGEN_ZHOU_VALIDATION_IMAGES)
+    return [
+        f"Eigen split: {ours:,} training and {checked:,} validation samples here; {published[0]:,} "
+        f"and {published[1]:,} in the published lists.",
+        "  Those take 32 drives, both colour cameras, every frame but the first and last of its "
+        "drive and but a list of static frames,",
+        "  and draw a tenth of the frames, neighbours of training frames, for validation. Here: "
+        f"all drives that are here ({len(drives)} with their camera)",
+        "  but the 28 of the test set"
+        + (f" ({len(missing)} of these are not here)" if missing else "") + ", the drives of "
+        "eigen_validation for validation, and static is a frame from or to which",
+        f"  the vehicle moved less than {config.min_translation:g} m, by its measured speed. With "
+        "all of KITTI raw and both cameras the published static frames",
+        "  and this rule about neighbours give 39,662 and 4,442."]

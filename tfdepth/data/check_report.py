@@ -44,6 +44,8 @@ class Report:
     drives: List[DriveReport] = dataclasses.field(default_factory=list)
     roles: Dict[str, Tuple[str, ...]] = dataclasses.field(default_factory=dict)  # names of drives
     samples: Optional[SampleCounts] = None                                       # of the train role
+    validation_samples: Optional[SampleCounts] = None
+    notes: List[str] = dataclasses.field(default_factory=list)                   # printed as it is
     problems: List[Finding] = dataclasses.field(default_factory=list)
     warnings: List[Finding] = dataclasses.field(default_factory=list)
 
@@ -63,7 +65,7 @@ class Report:
             counts = self.samples
             lines.append(f"{'samples':<10} {counts.kept} of {counts.total} train frames; without "
                          f"neighbours {counts.without_neighbours}, static {counts.static}")
-        lines += ["", *(f"warning: {finding}" for finding in self.warnings),
+        lines += [*self.notes, "", *(f"warning: {finding}" for finding in self.warnings),
                   *(f"problem: {finding}" for finding in self.problems)]
         lines.append("verdict: ready to train" + (", mind the warnings" if self.warnings else "")
                      if self.ok else

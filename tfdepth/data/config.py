@@ -8,11 +8,15 @@ class DataConfig:
     """Which frames a run sees and how they are prepared."""
     dataset: str = "synthetic"               # a row of tfdepth.data.datasets.DATASETS
     root: str = ""                           # folder or video file; synthetic: "" = the cache
-    cameras: Tuple[str, ...] = ()            # KITTI: image_0 ... image_3; () = the first present
+    depth_root: str = ""                     # KITTI raw: annotated depth; "" = beside the images
+    cameras: Tuple[str, ...] = ()            # KITTI odometry: image_0 ... image_3, KITTI raw:
+    #                                          image_00 ... image_03, Cityscapes: left, right;
+    #                                          () = the first present
     intrinsics: str = ""                     # a camera file, or its JSON text, in place of the
     #                                          camera that the data set declares
     size: Tuple[int, int] = (128, 416)       # (height, width) that networks see
     offsets: Tuple[int, ...] = (-1, 1)       # sources, frames from the target, ascending
+    frame_gap: int = 1                       # frames that one step of the offsets spans
     stereo: bool = False                     # the other camera's picture is one more source
     stereo_baseline: float = 0.0             # its distance in the model's unit; 0 = metres, as
     #                                          calibrated

@@ -6,7 +6,8 @@ from typing import NamedTuple, Sequence, Tuple
 from tqdm import tqdm
 
 from tfdepth.checks import UserError, check_choice
-from tfdepth.data import files, folder, intrinsics_file, kitti_odometry
+from tfdepth.data import (
+    cityscapes, files, folder, intrinsics_file, kitti_odometry, kitti_raw, kitti_splits, nyu)
 from tfdepth.data.config import DataConfig
 from tfdepth.data.drives import Drive
 
@@ -22,9 +23,36 @@ def _load_kitti_odometry(config: DataConfig) -> Tuple[Drive, ...]:
     return kitti_odometry.load(config.root, config.cameras, stereo=config.stereo)
 
 
-def _load_folder(config: DataConfig) -> Tuple[Drive, ...]:
+def _load_kitti_raw(config: DataConfig, annotated: bool = False) -> Tuple[Drive, ...]:
+    drives = kitti_raw.load(config.root, config.cameras, stereo=config.stereo,
+                            depth_root=config.depth_root)
+    if not annotated:
+        return drives
+    # The annotated set has its own training drives: those without a map teach nothing.
+    return tuple(drive for drive in drives if drive.depth_paths is not None)
+
+
+def _load_cityscapes(config: DataConfig) -> Tuple[Drive, ...]:
+    return cityscapes.load(config.root, config.cameras, stereo=config.stereo)
+
+
+def _load_nyu(config: DataConfig) -> Tuple[Drive, ...]:
+    _refuse_stereo(config, "NYU has")
+    return nyu.load(config.root)
+
+
+def _load_prepared(config: DataConfig) -> Tuple[Drive, ...]:
+    from tfdepth.data import prepared
+    return prepared.load(config.root, config.size, config.stereo)
+
+
+def _refuse_stereo(config: DataConfig, who: str):
     if config.stereo:
-        raise UserError("--config.data.stereo: a folder or video has one camera; expected false.")
+        raise UserError(f"--config.data.stereo: {who} one camera; expected false.")
+
+
+def _load_folder(config: DataConfig) -> Tuple[Drive, ...]:
+    _refuse_stereo(config, "a folder or video has")
     return folder.load(config.root, config.intrinsics)
 
 
@@ -44,6 +72,11 @@ DATASETS = {  # name -> DataConfig -> drives; a new data set is one row
     "synthetic": _load_synthetic,
     "synthetic_movers": functools.partial(_load_synthetic, movers=True),
     "kitti_odometry": _load_kitti_odometry,
+    "kitti_raw": _load_kitti_raw,
+    "kitti_depth": functools.partial(_load_kitti_raw, annotated=True),
+    "cityscapes": _load_cityscapes,
+    "nyu": _load_nyu,
+    "prepared": _load_prepared,
     "folder": _load_folder,
 }
 
@@ -68,7 +101,8 @@ def split_drives(config: DataConfig, drives: Sequence[Drive]) -> Split:
 
     Args:
       config: train_drives, validation_drives and test_drives name drives: "06/image_2", or "06"
-        for every drive whose name starts with "06/". No train_drives = all without another role.
+        for every drive whose name starts with "06/", or a row of kitti_splits.NAMED_DRIVES, as
+        "eigen_test", for those of it that are there. No train_drives = all without another role.
       drives: what `load_drives` gave.
 
     Returns:
@@ -98,8 +132,10 @@ def _named(field: str, names: Sequence[str], drives: Sequence[Drive]) -> set:
         raise UserError(f"{field} must be a tuple of names; got {names!r}.")
     found = set()
     for name in names:
+        group = kitti_splits.NAMED_DRIVES.get(name, (name,))
         fitting = {drive.name for drive in drives
-                   if drive.name == name or drive.name.split("/")[0] == name}
+                   if drive.name == name or drive.name.rsplit("/", 1)[0] in group
+                   or drive.name.split("/")[0] in group}
         if not fitting:
             check_choice(f"{field}: a drive", name, [drive.name for drive in drives])
         found |= fitting

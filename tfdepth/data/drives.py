@@ -17,17 +17,28 @@ class Drive:
     numbers is a hole in time.
     """
     name: str                                    # unique in its data set, as "06/image_0"
-    image_paths: Tuple[str, ...]                 # N files, PNG or JPEG, grey or RGB
+    image_paths: Tuple[str, ...]                 # N files, PNG or JPEG, grey or RGB; or records
+    #                                              of prepared folders, see shards.frame_bytes
     frame_numbers: Tuple[int, ...]               # N, ascending
     size: Tuple[int, int]                        # (height, width) of every image, pixels
     intrinsics: np.ndarray                       # [3, 3] float64, pixels of `size`; the centre
     #                                              of the top-left pixel is (0, 0)
+    file_size: Optional[Tuple[int, int]] = None  # of the image files where only a part of them
+    corner: Tuple[int, int] = (0, 0)             # counts: `size` pixels from this one on
     world_from_camera: Optional[np.ndarray] = None     # [N, 4, 4] float64, metres
-    depth_paths: Optional[Tuple[str, ...]] = None      # N 16-bit PNGs, metres x 256, 0 = none
+    travel: Optional[np.ndarray] = None                # [N] metres from each frame to the next, by
+    #                                                    the speed that the vehicle measured
+    depth_paths: Optional[Tuple[str, ...]] = None      # N 16-bit PNGs of the size of the files,
+    depth_divisor: float = 256.0                       # metres x this, 0 = none; "" = no file
+    lidar_paths: Optional[Tuple[str, ...]] = None      # N velodyne scans, "" = no file
+    image_from_lidar: Optional[np.ndarray] = None      # [3, 4] float64: (x, y, z, 1) of the LiDAR,
+    #                                                    metres -> depth * (u, v, 1), pixels
     stereo_paths: Optional[Tuple[str, ...]] = None     # N files of the other camera, same camera
     #                                                    matrix and size, taken at the same times
     stereo_from_camera: Optional[np.ndarray] = None    # [4, 4] float64, metres, to that camera
     moving_paths: Optional[Tuple[str, ...]] = None     # N 8-bit PNGs, > 0 = moves by itself
+    thumbnail_paths: Optional[Tuple[str, ...]] = None  # N small grey copies of the images, by which
+    #                                                    motion is measured in prepared folders
 
     def __len__(self):
         return len(self.image_paths)

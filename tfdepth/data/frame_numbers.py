@@ -11,10 +11,10 @@ numbered by their position; then a missing frame cannot be seen.
 """
 import os
 import re
-from typing import Dict, List, Sequence, Tuple
+from typing import Dict, List, NamedTuple, Sequence, Tuple
 
 from tfdepth.checks import UserError
-from tfdepth.data import files
+from tfdepth.data import files, images
 
 _LARGEST = 2**31 - 1       # so that numbers fit int32
 
@@ -55,6 +55,38 @@ def number_frames(folder: str, names: Sequence[str]) -> Tuple[List[str], Tuple[i
                         f"{first!r} and {second!r} with the same numbers. "
                         "Give each camera a folder of its own.")
     return _by_position(names)
+
+
+class NumberedFrames(NamedTuple):
+    """The images of one camera."""
+    numbers: Tuple[int, ...]   # ascending
+    paths: Tuple[str, ...]
+
+
+def numbered_frames(folder: str, first: str) -> NumberedFrames:
+    """The images of a folder in which each is named by its frame number, as in KITTI.
+
+    Args: folder: of one camera. first: how the first one is named, for messages: "000000.png".
+    Raises: UserError: no images or one only, a name that is no number, or two of one number.
+    """
+    names = images.image_names(folder, f"a folder of images {first}")
+    if not names:
+        raise UserError(f"{folder}: expected images named by their frame number, as {first}; "
+                        "found none.")
+    by_number: Dict[int, str] = {}
+    for name in names:
+        stem = os.path.splitext(name)[0]
+        if not (stem.isascii() and stem.isdigit() and int(stem) <= _LARGEST):
+            raise UserError(f"{os.path.join(folder, name)}: expected an image named by its frame "
+                            f"number, as {first}; rename or remove it.")
+        if int(stem) in by_number:
+            raise UserError(f"{folder}: expected one image a frame; "
+                            f"found {by_number[int(stem)]} and {name}.")
+        by_number[int(stem)] = name
+    if len(by_number) == 1:
+        raise UserError(f"{folder}: expected a drive of several frames; found one ({names[0]}).")
+    numbers = tuple(sorted(by_number))
+    return NumberedFrames(numbers, tuple(os.path.join(folder, by_number[n]) for n in numbers))
 
 
 def is_series(names: Sequence[str]) -> bool:

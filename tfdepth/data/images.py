@@ -1,10 +1,12 @@
 """Reading and writing single pictures: frames, depth maps; every failure is a UserError.
 
 Only PNG and JPEG are opened; nothing is unpickled. Stored pixels count: an orientation note in
-a JPEG is not applied. Shape letters in this module: H rows, W columns.
+a JPEG is not applied. A path may name a record of a prepared folder (shards.frame_bytes). Shape
+letters in this module: H rows, W columns.
 """
 import concurrent.futures
 import contextlib
+import io
 import os
 import struct
 import zlib
@@ -15,6 +17,7 @@ from PIL import Image
 
 from tfdepth.checks import UserError
 from tfdepth.data import files
+from tfdepth.data.shards import frame_bytes, is_record
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 _MAX_PIXELS = 1 << 26      # larger pictures are damaged headers or attacks
@@ -75,7 +78,7 @@ def read_image(path: str) -> np.ndarray:
         16 bits a pixel (a depth map, or a picture whose range nobody declared).
     """
     read_frame_size(path)
-    with _decoding(path), Image.open(path, formats=("PNG", "JPEG")) as image:
+    with _decoding(path), Image.open(_source(path), formats=("PNG", "JPEG")) as image:
         pixels = np.array(image if image.mode == "RGB" else image.convert("RGB"))
     return pixels                                                            # [H, W, 3]
 
@@ -94,7 +97,7 @@ def read_thumbnail(path: str, height: int) -> np.ndarray:
       UserError: as `read_image`.
     """
     read_frame_size(path)
-    with _decoding(path), Image.open(path, formats=("PNG", "JPEG")) as image:
+    with _decoding(path), Image.open(_source(path), formats=("PNG", "JPEG")) as image:
         width = max(1, round(image.width * height / image.height))
         image.draft("L", (2 * width, 2 * height))  # lets a JPEG decode at a fraction of its size
         small = image.convert("L").resize((width, height), Image.Resampling.BOX)
@@ -115,9 +118,9 @@ def verify_image(path: str, frame: bool = True):
         read_frame_size(path)
     else:
         _read_header(path)
-    with _decoding(path), Image.open(path, formats=("PNG", "JPEG")) as image:
+    with _decoding(path), Image.open(_source(path), formats=("PNG", "JPEG")) as image:
         image.load()
-    with _decoding(path), Image.open(path, formats=("PNG", "JPEG")) as image:
+    with _decoding(path), Image.open(_source(path), formats=("PNG", "JPEG")) as image:
         image.verify()
 
 
@@ -142,7 +145,7 @@ def read_depth(path: str, divisor: float = 256.0) -> np.ndarray:
     if header.bits != 16 or header.kind != "grey":
         raise UserError(f"{path}: expected depth as a 16-bit grey PNG; found {header.bits}-bit "
                         f"{header.kind}. 8 bits cannot hold metres; write depth x {divisor:g}.")
-    with _decoding(path), Image.open(path, formats=("PNG",)) as image:
+    with _decoding(path), Image.open(_source(path), formats=("PNG",)) as image:
         steps = np.array(image).astype(np.int64)                             # [H, W]
     largest = int(steps.max())
     expected = f"expected depth x {divisor:g}, 0 = none"
@@ -247,11 +250,19 @@ def _decoding(path: str):
                         f"({files.one_line(error)}).") from None
 
 
+def _source(path: str):
+    """What to open for a picture: its file, or the bytes of a record of a prepared folder."""
+    return io.BytesIO(frame_bytes(path)) if is_record(path) else path
+
+
 def _read_header(path: str) -> _Header:
     """What the first bytes of an image say; PNG is read here, for speed, JPEG by Pillow."""
     try:
-        with open(path, "rb") as file:
+        source = _source(path)
+        with open(source, "rb") if source is path else source as file:
             head = file.read(33)
+    except UserError:
+        raise
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; expected {_EXPECTED}.") from None
     except (OSError, ValueError) as error:
@@ -269,7 +280,7 @@ def _read_header(path: str) -> _Header:
             raise UserError(f"{path}: expected {_EXPECTED}; the PNG header is damaged.")
         header = _Header((height, width), bits, "grey" if colour in (0, 4) else "colour")
     elif head.startswith(b"\xff\xd8"):
-        with _decoding(path), Image.open(path, formats=("JPEG",)) as image:
+        with _decoding(path), Image.open(_source(path), formats=("JPEG",)) as image:
             kind = "grey" if image.mode == "L" else "colour"
             header = _Header((image.height, image.width), 8, kind)
     else:

@@ -11,62 +11,130 @@ normalized: fractions of the width (fx, cx) and of the height (fy, cy); the left
   is 0 and the right edge is 1, so cx = 0.5 is the middle.
 degrees: between the left and the right edge; square pixels, principal point in the middle.
 With normalized and degrees, width and height may be given too; then the shape of the frames is
-checked against them. Lens distortion is not modelled: frames must be undistorted.
+checked against them.
+
+Frames that are used must be undistorted. Frames that are not yet may have, with pixels and
+normalized, the coefficients of their lens, for `tools/prepare_data.py video`, which undistorts:
+
+     "distortion": {"model": "brown", "coefficients": [k1, k2, p1, p2, k3]}     k3 may be left out
+     "distortion": {"model": "fisheye", "coefficients": [k1, k2, k3, k4]}
+
+as OpenCV defines them (see undistortion).
 """
 import json
 import math
-from typing import Dict, Tuple
+from typing import Dict, NamedTuple, Optional, Tuple
 
 import numpy as np
 
 from tfdepth.checks import UserError, check_choice
 from tfdepth.data import files
+from tfdepth.files import write_atomically
 
 FILE_NAME = "intrinsics.json"
 FIELDS = {  # units -> (fields that must be there, fields that may be there)
-    "pixels": (("fx", "fy", "cx", "cy", "width", "height"), ()),
-    "normalized": (("fx", "fy", "cx", "cy"), ("width", "height")),
+    "pixels": (("fx", "fy", "cx", "cy", "width", "height"), ("distortion",)),
+    "normalized": (("fx", "fy", "cx", "cy"), ("width", "height", "distortion")),
     "degrees": (("horizontal_fov",), ("width", "height")),
 }
+DISTORTIONS = {"brown": "k1, k2, p1, p2[, k3]", "fisheye": "k1, k2, k3, k4"}
 EXAMPLE = '{"units": "degrees", "horizontal_fov": 60}'
 _FIELD_OF_VIEW = (5.0, 170.0)  # degrees, plausible
 
 
+class Distortion(NamedTuple):
+    """What a lens does to points; see undistortion for the formulas."""
+    model: str                       # a row of DISTORTIONS
+    coefficients: Tuple[float, ...]  # in the order given there
+
+
 def read_intrinsics(path: str, size: Tuple[int, int]) -> np.ndarray:
-    """Reads a camera file for frames of one size.
+    """Reads a camera file for undistorted frames of one size.
 
     Args:
-      path: a JSON file as the module describes.
+      path: a JSON file as the module describes, or its text.
       size: (height, width) of the frames, pixels.
 
     Returns:
       [3, 3] float64, pixels of `size`; the centre of the top-left pixel is (0, 0).
 
     Raises:
-      UserError: no such file, no JSON, no or unknown units, missing or unknown fields, values
-        that are not positive finite numbers, width and height of another shape than the frames,
-        or an implausible camera (see `check_plausible`).
+      UserError: the file holds distortion, or what `read_camera` raises.
     """
-    units, values = _parse(path)
+    intrinsics, distortion = read_camera(path, size)
+    if distortion is not None:
+        raise UserError(f"{path}: expected the camera of undistorted frames; found lens distortion "
+                        f"({distortion.model}). Run tools/prepare_data.py video on the frames, "
+                        "which undistorts them and writes the camera file that belongs to them.")
+    return intrinsics
+
+
+def read_camera(path: str, size: Tuple[int, int]) -> Tuple[np.ndarray, Optional[Distortion]]:
+    """Reads a camera file for frames of one size, undistorted or not.
+
+    Args:
+      path, size: as for `read_intrinsics`.
+
+    Returns:
+      The matrix as of `read_intrinsics`, and the distortion, None if all its coefficients are 0.
+
+    Raises:
+      UserError: no such file, no JSON, no or unknown units, missing or unknown fields, values
+        that are not positive finite numbers, an unknown model of distortion or another number of
+        coefficients, width and height of another shape than the frames, or an implausible camera
+        (see `check_plausible`).
+    """
+    units, values, distortion = _parse(path)
     height, width = size
     _check_shape_of_frames(path, values, size)
-    if units == "pixels":
-        scale_x, scale_y = width / values["width"], height / values["height"]
-        parts = (values["fx"] * scale_x, values["fy"] * scale_y,
-                 (values["cx"] + 0.5) * scale_x - 0.5, (values["cy"] + 0.5) * scale_y - 0.5)
-    elif units == "normalized":
-        parts = (values["fx"] * width, values["fy"] * height,
-                 values["cx"] * width - 0.5, values["cy"] * height - 0.5)
+    if units == "degrees":
+        intrinsics = from_field_of_view(f"{path}: horizontal_fov", values["horizontal_fov"], size)
     else:
-        if not 0 < values["horizontal_fov"] < 180:
-            raise UserError(f"{path}: horizontal_fov must lie between 0 and 180 degrees; "
-                            f"got {values['horizontal_fov']:g}.")
-        focal_length = width / 2 / math.tan(math.radians(values["horizontal_fov"]) / 2)
-        parts = (focal_length, focal_length, (width - 1) / 2, (height - 1) / 2)
-    fx, fy, cx, cy = parts
-    intrinsics = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], np.float64)
+        if units == "pixels":
+            scale_x, scale_y = width / values["width"], height / values["height"]
+            parts = (values["fx"] * scale_x, values["fy"] * scale_y,
+                     (values["cx"] + 0.5) * scale_x - 0.5, (values["cy"] + 0.5) * scale_y - 0.5)
+        else:
+            parts = (values["fx"] * width, values["fy"] * height,
+                     values["cx"] * width - 0.5, values["cy"] * height - 0.5)
+        fx, fy, cx, cy = parts
+        intrinsics = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], np.float64)
     check_plausible(path, intrinsics, size)
-    return intrinsics
+    return intrinsics, distortion
+
+
+def write_intrinsics(path: str, intrinsics: np.ndarray, size: Tuple[int, int]):
+    """Writes a camera file that `read_intrinsics` reads.
+
+    Args:
+      path: the JSON file.
+      intrinsics: [3, 3], pixels of `size`.
+      size: (height, width), pixels.
+
+    Raises:
+      OSError: as `open` does.
+    """
+    fields = {"units": "pixels", "width": size[1], "height": size[0],
+              "fx": float(intrinsics[0, 0]), "fy": float(intrinsics[1, 1]),
+              "cx": float(intrinsics[0, 2]), "cy": float(intrinsics[1, 2])}
+    write_atomically(path, json.dumps(fields) + "\n")
+
+
+def from_field_of_view(where: str, degrees: float, size: Tuple[int, int]) -> np.ndarray:
+    """[3, 3] of the `centred` camera with this angle between its left and its right edge.
+
+    Raises:
+      UserError: `degrees` is not between 0 and 180; `where` starts the message.
+    """
+    if not 0 < degrees < 180:
+        raise UserError(f"{where} must lie between 0 and 180 degrees; got {degrees:g}.")
+    return centred(size[1] / 2 / math.tan(math.radians(degrees) / 2), size)
+
+
+def centred(focal_length: float, size: Tuple[int, int]) -> np.ndarray:
+    """[3, 3] of a camera with square pixels and its principal point in the middle of `size`."""
+    return np.array([[focal_length, 0, (size[1] - 1) / 2],
+                     [0, focal_length, (size[0] - 1) / 2], [0, 0, 1]], np.float64)
 
 
 def is_json(text: str) -> bool:
@@ -123,8 +191,8 @@ def check_plausible(where: str, intrinsics: np.ndarray, size: Tuple[int, int]):
                         "another size, or are cx and cy swapped?")
 
 
-def _parse(path: str) -> Tuple[str, Dict[str, float]]:
-    """The units and the numbers of a camera file, each known, present and positive."""
+def _parse(path: str) -> Tuple[str, Dict[str, float], Optional[Distortion]]:
+    """The units and the numbers of a camera file, each known, present and positive; distortion."""
     text = path if is_json(path) else files.read_text(path, f"a camera file in JSON, as {EXAMPLE}")
     _refuse_plain_numbers(path, text)
     try:
@@ -147,6 +215,7 @@ def _parse(path: str) -> Tuple[str, Dict[str, float]]:
         check_choice(f"{path}: a field with units {units!r}", name, needed + optional)
     if len({"width", "height"} & set(content)) == 1:
         raise UserError(f"{path}: expected both width and height, or neither; found one.")
+    distortion = _parse_distortion(path, content.pop("distortion", None))
     values = {}
     for name, value in content.items():
         try:
@@ -155,7 +224,26 @@ def _parse(path: str) -> Tuple[str, Dict[str, float]]:
             values[name] = math.inf
         if not math.isfinite(values[name]) or values[name] <= 0:
             raise UserError(f"{path}: {name} must be a positive number; got {str(value)[:40]!r}.")
-    return units, values
+    return units, values, distortion
+
+
+def _parse_distortion(path: str, content) -> Optional[Distortion]:
+    """The distortion of a camera file; None without any."""
+    if content is None:
+        return None
+    if not isinstance(content, dict) or set(content) != {"model", "coefficients"}:
+        raise UserError(f'{path}: expected "distortion": {{"model": ..., "coefficients": [...]}}; '
+                        f"found {str(content)[:60]}.")
+    model, values = content["model"], content["coefficients"]
+    check_choice(f"{path}: the model of distortion",
+                 model if isinstance(model, str) else repr(model)[:40], DISTORTIONS)
+    counts = (4, 5) if model == "brown" else (4,)
+    numbers = isinstance(values, list) and all(
+        type(value) in (int, float) and abs(value) < 1e6 for value in values)
+    if not numbers or len(values) not in counts:
+        raise UserError(f"{path}: the coefficients of {model} distortion must be a list of finite "
+                        f"numbers {DISTORTIONS[model]}; got {str(values)[:60]}.")
+    return Distortion(model, tuple(map(float, values))) if any(values) else None
 
 
 def _check_shape_of_frames(path: str, values: Dict[str, float], size: Tuple[int, int]):

@@ -14,8 +14,9 @@ from typing import Dict, List, Optional, Sequence, Tuple
 import numpy as np
 
 from tfdepth.checks import UserError, check_choice
-from tfdepth.data import files, images, intrinsics_file
+from tfdepth.data import files, images, kitti_calibration
 from tfdepth.data.drives import Drive
+from tfdepth.data.frame_numbers import numbered_frames
 
 CAMERAS = ("image_2", "image_0", "image_3", "image_1")  # () takes the first that a sequence has
 STEREO_PAIRS = {"image_0": "image_1", "image_1": "image_0",
@@ -113,21 +114,7 @@ def read_camera(path: str, camera: str, size: Tuple[int, int]) -> Tuple[np.ndarr
     if row not in projections:
         raise UserError(f"{path}: expected a row \"{row}: 12 numbers\" for {camera}; "
                         f"found {files.listing(sorted(projections))}.")
-    where, projection = f"{path}, {row}", projections[row]
-    intrinsics = projection[:, :3].copy()
-    if projection[0, 0] <= 0 or projection[1, 1] <= 0:
-        raise UserError(f"{where}: expected positive focal lengths; "
-                        f"found fx {projection[0, 0]:g}, fy {projection[1, 1]:g}.")
-    zeros = (intrinsics[0, 1], intrinsics[1, 0], intrinsics[2, 0], intrinsics[2, 1])
-    if any(zeros) or intrinsics[2, 2] != 1:
-        raise UserError(f"{where}: expected fx 0 cx * 0 fy cy * 0 0 1 *, a rectified projection; "
-                        f"found {' '.join(f'{value:g}' for value in projection.ravel())}.")
-    intrinsics_file.check_plausible(where, intrinsics, size)
-    position = -np.linalg.solve(intrinsics, projection[:, 3])
-    if not np.abs(position).max() < 10:
-        raise UserError(f"{where}: expected a camera within 10 m of camera 0; "
-                        f"found it at {np.array2string(position, precision=3)} m.")
-    return intrinsics, position
+    return kitti_calibration.split_projection(f"{path}, {row}", projections[row], size)
 
 
 def _image_folders(root: str) -> Dict[str, List[str]]:
@@ -158,12 +145,11 @@ def _choose(folders: Sequence[str], cameras: Sequence[str]) -> Sequence[str]:
 
 def _load_drive(root: str, sequence: str, camera: str, stereo: bool) -> Drive:
     folder = os.path.join(root, "sequences", sequence)
-    numbers, names = _numbered_frames(os.path.join(folder, camera))
-    paths = tuple(os.path.join(folder, camera, name) for name in names)
+    numbers, paths = numbered_frames(os.path.join(folder, camera), "000000.png")
     size = images.check_same_size(paths)
     calibration = os.path.join(folder, "calib.txt")
     intrinsics, position = read_camera(calibration, camera, size)
-    stems = [os.path.splitext(name)[0] for name in names]
+    stems = [_stem(path) for path in paths]
     stereo_paths, stereo_from_camera = (
         _other_camera(folder, camera, stems, size) if stereo else (None, None))
     return Drive(
@@ -175,25 +161,8 @@ def _load_drive(root: str, sequence: str, camera: str, stereo: bool) -> Drive:
         moving_paths=_companions(os.path.join(folder, f"moving_{camera[-1]}"), stems))
 
 
-def _numbered_frames(folder: str) -> Tuple[Tuple[int, ...], List[str]]:
-    """Frame numbers, ascending, and file names of an image folder."""
-    names = images.image_names(folder, "a folder of images 000000.png")
-    if not names:
-        raise UserError(f"{folder}: expected images named 000000.png, 000001.png ...; found none.")
-    frames = {}
-    for name in names:
-        stem = os.path.splitext(name)[0]
-        if not (stem.isascii() and stem.isdigit() and len(stem) <= 9):
-            raise UserError(f"{os.path.join(folder, name)}: expected an image named by its frame "
-                            "number, as 000000.png; rename or remove it.")
-        if int(stem) in frames:
-            raise UserError(f"{folder}: expected one image a frame; "
-                            f"found {frames[int(stem)]} and {name}.")
-        frames[int(stem)] = name
-    if len(frames) == 1:
-        raise UserError(f"{folder}: expected a drive of several frames; found one ({names[0]}).")
-    numbers = tuple(sorted(frames))
-    return numbers, [frames[number] for number in numbers]
+def _stem(path: str) -> str:
+    return os.path.splitext(os.path.basename(path))[0]
 
 
 def _other_camera(folder: str, camera: str, stems: Sequence[str], size: Tuple[int, int]):
@@ -202,14 +171,14 @@ def _other_camera(folder: str, camera: str, stems: Sequence[str], size: Tuple[in
     if not os.path.isdir(os.path.join(folder, other)):
         raise UserError(f"--config.data.stereo: expected {os.path.join(folder, other)}, the other "
                         f"camera of {camera}; found no such folder.")
-    _, names = _numbered_frames(os.path.join(folder, other))
-    by_stem = {os.path.splitext(name)[0]: name for name in names}
+    _, paths = numbered_frames(os.path.join(folder, other), "000000.png")
+    by_stem = {_stem(path): path for path in paths}
     missing = [stem for stem in stems if stem not in by_stem]
     if missing:
         raise UserError("--config.data.stereo: expected a picture in "
                         f"{os.path.join(folder, other)} for each of the {len(stems)} frames of "
                         f"{camera}; {len(missing)} are missing: {files.listing(missing, 3)}.")
-    paths = tuple(os.path.join(folder, other, by_stem[stem]) for stem in stems)
+    paths = tuple(by_stem[stem] for stem in stems)
     found = images.check_same_size(paths)
     calibration = os.path.join(folder, "calib.txt")
     intrinsics, position = read_camera(calibration, camera, size)

@@ -2,7 +2,11 @@
 
 The order and every random number are pure functions of (seed, position), position counting the
 samples that were drawn since the start of the run; so a resumed run sees what the uninterrupted
-one would have seen, and so do one replica or many.
+one would have seen, and so do one replica or many. Pictures are files, or records of a prepared
+folder (tfdepth.data.shards), which give the same batches.
+
+Memory does not grow with the data beyond the list of frames: a sample is looked up and read when
+its turn comes. Python looks up and reads; TensorFlow, in parallel, decodes and resizes.
 
 Shape letters: B batch, S sources, F = 1 + S frames of a sample, H rows, W columns.
 """
@@ -15,8 +19,10 @@ from tfdepth.checks import UserError
 from tfdepth.data import augmentation, images
 from tfdepth.data.config import DataConfig
 from tfdepth.data.drives import Drive
+from tfdepth.data.pictures import (
+    decode_depth, decode_frame, file_part, intrinsics_at, resize_image)
 from tfdepth.data.samples import SampleTable, select_samples
-from tfdepth.geometry import camera
+from tfdepth.data.shards import frame_bytes
 from tfdepth.structures import Batch
 
 
@@ -100,16 +106,11 @@ def evaluation_batches(source, batch_size, limit=0, with_depth=False, cache_mega
     read_sample = _sample_reader(source, cache_megabytes)
     if with_depth and any(drive.depth_paths is None for drive in source.drives):
         raise UserError("depth was asked for; a drive has no depth maps.")
-    depth_paths = [path for drive in source.drives for path in drive.depth_paths or ()]
-    targets = source.table.indices[:, 0]
+    read_depth = _depth_reader(source) if with_depth else lambda index: None
 
     def sample(index):
         frames, intrinsics, stereo_from_target = read_sample(index)
-        depth = None
-        if with_depth:
-            path = tf.gather(tf.constant(depth_paths), tf.gather(tf.constant(targets), index))
-            depth = read_depth(path, source.config.size)
-        return _sample_of(frames, frames, intrinsics, stereo_from_target, depth)
+        return _sample_of(frames, frames, intrinsics, stereo_from_target, read_depth(index))
 
     chosen = np.arange(source.num_samples)
     if 0 < limit < len(chosen):
@@ -117,7 +118,7 @@ def evaluation_batches(source, batch_size, limit=0, with_depth=False, cache_mega
     batches = (tf.data.Dataset.from_tensor_slices(chosen)
                .map(sample, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
                .batch(batch_size).prefetch(2))
-    return Readable(batches, _all_paths(source), depth_paths)
+    return Readable(batches, _all_paths(source), _depth_paths(source) if with_depth else ())
 
 
 class Readable(NamedTuple):
@@ -132,11 +133,15 @@ class Readable(NamedTuple):
 
 def frame_batches(paths, size, batch_size):
     """Single images in order, resized: tf.data.Dataset of float32 [B, H, W, 3] in [0, 1]."""
-    def read(path):
-        image = tf.io.decode_image(tf.io.read_file(path), channels=3, expand_animations=False)
+    paths = list(paths)
+    read_files = _reader(paths)
+
+    def read(index):
+        image = tf.io.decode_image(read_files(index[tf.newaxis])[0], channels=3,
+                                   expand_animations=False)
         return tf.cast(tf.ensure_shape(resize_image(image, size), [*size, 3]), tf.float32) / 255.0
 
-    return (tf.data.Dataset.from_tensor_slices(list(paths))
+    return (tf.data.Dataset.range(len(paths))
             .map(read, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
             .batch(batch_size).prefetch(2))
 
@@ -174,9 +179,9 @@ def readable(batches, image_paths, depth_paths=()):
 def unreadable(error, image_paths, depth_paths=()):
     """The UserError to show for an error of TensorFlow while it read some of these files."""
     found = first_unreadable(image_paths)
-    for path in depth_paths if found is None else ():
+    for path in filter(None, depth_paths if found is None else ()):
         try:
-            images.read_depth(path)
+            images.verify_image(path, frame=False)
         except UserError as wrong:
             return wrong
     return found or UserError("a file of the data was changed while it was read, so that it has "
@@ -193,26 +198,6 @@ def first_unreadable(paths):
     return None
 
 
-def resize_image(image, size):
-    """Resizes uint8 [H, W, 3] to uint8 [h, w, 3], antialiased; the form in which frames are kept."""
-    image = tf.image.resize(image, size, method="bilinear", antialias=True)
-    return tf.cast(tf.clip_by_value(tf.round(image), 0.0, 255.0), tf.uint8)
-
-
-def read_depth(path, size):
-    """Depth of a 16-bit PNG in KITTI's form at `size`, nearest neighbour: [h, w, 1], metres."""
-    png = tf.io.decode_png(tf.io.read_file(path), channels=1, dtype=tf.uint16)
-    png = tf.image.resize(tf.cast(png, tf.float32), size, method="nearest")
-    return tf.ensure_shape(png, [*size, 1]) / 256.0
-
-
-def intrinsics_at(drive, size):
-    """Intrinsics [3, 3] float32 of a drive's images after a resize to `size` (height, width)."""
-    scale_yx = (size[0] / drive.size[0], size[1] / drive.size[1])
-    resized = camera.resize_intrinsics(tf.constant(drive.intrinsics, tf.float64), scale_yx)
-    return tf.cast(resized, tf.float32).numpy()
-
-
 def _shuffled(position, count, seed):
     """The sample at a position: each epoch is another permutation, computed without a list."""
     epoch = position // count
@@ -224,9 +209,8 @@ def _shuffled(position, count, seed):
 def _sample_reader(source, cache_megabytes):
     """A graph function: sample index -> frames [F, H, W, 3], the target first and the other
     camera's last, intrinsics [3, 3], and stereo_from_target [4, 4] or None."""
-    read_frames = _frame_reader(source, cache_megabytes)
-    cameras = tf.constant(np.stack([intrinsics_at(drive, source.config.size)
-                                    for drive in source.drives]))          # [drives, 3, 3]
+    cameras = tf.constant(np.stack([intrinsics_at(drive, source.config.size) for drive in
+                                    source.drives]), tf.float32)           # [drives, 3, 3]
     rows, owners = source.table.indices, tf.constant(source.table.drive_indices)
     stereo = None
     if source.config.stereo:  # in the list of all paths behind those of the cameras themselves
@@ -234,10 +218,11 @@ def _sample_reader(source, cache_megabytes):
         stereo = tf.constant(np.stack([_stereo_from_target(drive, source.config.stereo_baseline)
                                        for drive in source.drives]))       # [drives, 4, 4]
     rows = tf.constant(rows)
+    read_frames = _frame_reader(source, cache_megabytes)
 
     def read_sample(index):
-        frames = tf.cast(read_frames(rows[index]), tf.float32) / 255.0     # [F, H, W, 3]
         owner = owners[index]
+        frames = tf.cast(read_frames(rows[index], owner), tf.float32) / 255.0  # [F, H, W, 3]
         return frames, cameras[owner], None if stereo is None else stereo[owner]
 
     return read_sample
@@ -252,36 +237,68 @@ def _stereo_from_target(drive, baseline):
 
 
 def _all_paths(source):
-    """The image files of a source in the order of its frame indices; the other cameras' last."""
+    """The pictures of a source in the order of its frame indices; the other cameras' last."""
     paths = [path for drive in source.drives for path in drive.image_paths]
     if source.config.stereo:
         paths += [path for drive in source.drives for path in drive.stereo_paths]
     return paths
 
 
+def _depth_paths(source):
+    """The depth maps of a source in the order of its frame indices; "" = none."""
+    return [path for drive in source.drives for path in drive.depth_paths]
+
+
+def _reader(paths):
+    """A graph function: indices [F] into `paths` -> the bytes of those files, string [F]; "" of a
+    path ""."""
+    def read(indices):
+        return np.array([frame_bytes(paths[k]) if paths[k] else b"" for k in indices], object)
+
+    def read_files(indices):
+        data = tf.numpy_function(read, [indices], tf.string, stateful=False)
+        return tf.ensure_shape(data, indices.shape)
+
+    return read_files
+
+
 def _frame_reader(source, cache_megabytes):
-    """A graph function: frame indices [F] -> uint8 [F, H, W, 3]."""
+    """A graph function: frame indices [F] and their drive -> uint8 [F, H, W, 3]."""
     size = source.config.size
-    paths = tf.constant(_all_paths(source))
-    shapes = tf.constant([drive.size for drive in source.drives])
-    count = source.table.drive_starts[-1]
-    starts = tf.constant(source.table.drive_starts[1:])
+    paths = _all_paths(source)
+    parts = tf.constant(np.stack([file_part(drive) for drive in source.drives]))  # [drives, 3, 2]
+    read_files = _reader(paths)
+    # Frames that have the size already, as those of prepared folders, need no test at run time.
+    resized = all(drive.size == tuple(size) for drive in source.drives)
 
-    def read(frame):
-        image = tf.io.decode_image(tf.io.read_file(paths[frame]), channels=3,
-                                   expand_animations=False)
-        # A file that was replaced by one of another size would have another camera.
-        drive = tf.searchsorted(starts, frame[tf.newaxis] % count, side="right")[0]
-        tf.debugging.assert_equal(tf.shape(image)[:2], shapes[drive])
-        return tf.ensure_shape(resize_image(image, size), [*size, 3])
+    def read(rows, owner):
+        return tf.stack([decode_frame(data, parts[owner], size, resized)
+                         for data in tf.unstack(read_files(rows))])
 
-    if paths.shape[0] * size[0] * size[1] * 3 <= cache_megabytes * 2**20:
-        frames = tf.data.Dataset.range(paths.shape[0], output_type=tf.int32)
+    if len(paths) * size[0] * size[1] * 3 <= cache_megabytes * 2**20:
+        owners = np.repeat(np.arange(len(source.drives)), np.diff(source.table.drive_starts))
+        owners = np.tile(owners, len(paths) // len(owners))
+        frames = tf.data.Dataset.from_tensor_slices((np.arange(len(paths))[:, np.newaxis], owners))
         frames = frames.map(read, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         try:
-            in_memory = next(iter(frames.batch(paths.shape[0])))           # [all frames, H, W, 3]
+            in_memory = next(iter(frames.batch(len(paths))))[:, 0]         # [all frames, H, W, 3]
         except tf.errors.OpError as error:
-            raise unreadable(error, _all_paths(source)) from None
-        return lambda rows: tf.gather(in_memory, rows)
-    return lambda rows: tf.map_fn(read, rows, fn_output_signature=tf.TensorSpec(
-        [*size, 3], tf.uint8), parallel_iterations=8)
+            raise unreadable(error, paths) from None
+        return lambda rows, owner: tf.gather(in_memory, rows)
+    return read
+
+
+def _depth_reader(source):
+    """A graph function: sample index -> measured depth of its target, [H, W, 1], metres."""
+    read_files = _reader(_depth_paths(source))
+    targets, owners = (tf.constant(table) for table in (
+        source.table.indices[:, :1], source.table.drive_indices))
+    parts = tf.constant(np.stack([file_part(drive) for drive in source.drives]))
+    divisors = tf.constant([drive.depth_divisor for drive in source.drives], tf.float32)
+
+    def read_depth(index):
+        data, owner = read_files(targets[index])[0], owners[index]
+        steps = decode_depth(data, parts[owner], source.config.size)
+        return tf.cast(steps, tf.float32) / divisors[owner]
+
+    return read_depth

@@ -33,23 +33,28 @@ def select_samples(drives: Sequence[Drive], config: DataConfig) -> SampleTable:
     """Lists every target frame that has all its sources and is not static.
 
     Sources are found by frame number within the drive, so a hole in the numbers has no
-    neighbours. A sample is static when the motion between the target and the nearest source on
-    either side (one of the two is enough) is below config.min_translation, in metres a frame, by
-    the poses of the drive, or, without poses, when the images differ by less than
-    config.min_image_change.
+    neighbours; a step of the offsets spans config.frame_gap frames. A sample is static when the
+    motion between the target and the nearest source on either side (one of the two is enough) is
+    below config.min_translation, in metres a frame, by the travel or the poses of the drive, or,
+    without both, when the images differ by less than config.min_image_change.
 
     Args:
       drives: D of them.
-      config: its offsets, min_translation and min_image_change are used.
+      config: its offsets, frame_gap, min_translation and min_image_change are used.
 
     Returns:
       The samples in the order of the drives and of time.
 
     Raises:
-      UserError: offsets that are empty, 0, double or not ascending; a frame that cannot be read
-        while motion is measured; no sample left, with the counts and the likely cause.
+      UserError: offsets that are empty, 0, double or not ascending; a frame_gap below 1; a frame
+        that cannot be read while motion is measured; no sample left, with the counts and the
+        likely cause.
     """
     offsets = check_offsets(config.offsets) if config.offsets or not config.stereo else ()
+    if not (isinstance(config.frame_gap, int) and config.frame_gap >= 1):
+        raise UserError(f"frame_gap must be a whole number of frames, 1 or more; got "
+                        f"{config.frame_gap!r}.")
+    offsets = tuple(offset * config.frame_gap for offset in offsets)         # in frames
     tables, owners, static_count = [], [], 0
     starts = np.cumsum([0] + [len(drive) for drive in drives])               # [D + 1]
     for d, drive in enumerate(drives):
@@ -109,11 +114,13 @@ def _why_empty(drives: Sequence[Drive], counts: SampleCounts, config: DataConfig
     names = [os.path.basename(path) for path in drives[0].image_paths[:3]]
     facts = (f"no sample left of {counts.total} frames in {len(drives)} drives "
              f"({files.listing([drive.name for drive in drives])}): {counts.without_neighbours} "
-             f"lack a neighbour at offsets {tuple(config.offsets)}, {counts.static} are static.")
+             f"lack a neighbour at offsets {tuple(config.offsets)}"
+             f"{f' x {config.frame_gap} frames' if config.frame_gap > 1 else ''}, "
+             f"{counts.static} are static.")
     if counts.static:
-        by_poses = any(drive.world_from_camera is not None for drive in drives)
+        in_metres = any(motion.measured_in_metres(drive) for drive in drives)
         limits = f"min_image_change ({config.min_image_change:g})"
-        if by_poses:
+        if in_metres:
             limits = f"min_translation ({config.min_translation:g} m a frame) or {limits}"
         return f"{facts} Depth needs a camera that moves; if yours does, lower {limits}."
     return (f"{facts} Neighbours are frames whose numbers differ by the offset; the first frames "

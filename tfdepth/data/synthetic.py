@@ -29,6 +29,7 @@ from PIL import Image
 
 from tfdepth.checks import UserError, check_size
 from tfdepth.data import synthetic_render, synthetic_world
+from tfdepth.files import cache_path
 
 VERSION = 10         # raise it whenever the same specification gives other pictures
 SIZE = (128, 416)   # (height, width) of the default set
@@ -85,9 +86,8 @@ def ensure_synthetic(root: Optional[str] = None, size: Tuple[int, int] = SIZE,
                      "drives": [list(drive) for drive in drives]}
     in_cache = root is None
     if in_cache:
-        cache = os.environ.get("XDG_CACHE_HOME") or os.path.join("~", ".cache")
         digest = hashlib.sha256(json.dumps(specification).encode()).hexdigest()[:8]
-        root = os.path.join(cache, "tfdepth", f"synthetic-{digest}")
+        root = cache_path(f"synthetic-{digest}")
     root = os.path.abspath(os.path.expanduser(root))
     fault = find_fault(root, specification)
     if fault is None:

@@ -1,4 +1,4 @@
-"""Video files: decoded once into a cache of PNG frames.
+"""Video files: their frames one by one, or decoded once into a cache of PNG frames.
 
 The cache is $XDG_CACHE_HOME/tfdepth (or ~/.cache/tfdepth); a video has a folder there named by its
 absolute path, size and time of change. Frames are numbered in the video's own rate; where the file
@@ -9,7 +9,7 @@ import logging
 import os
 import shutil
 import tempfile
-from typing import Iterator
+from typing import Iterator, NamedTuple, Tuple
 
 import imageio_ffmpeg
 import numpy as np
@@ -18,9 +18,17 @@ from tqdm import tqdm
 
 from tfdepth.checks import UserError
 from tfdepth.data import files
+from tfdepth.files import cache_path
 
 _LOG = logging.getLogger(__name__)
 SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".gif")
+_BROKEN = (OSError, RuntimeError, ValueError, KeyError, IndexError, StopIteration)
+
+
+class Header(NamedTuple):
+    """What a video file says of itself."""
+    size: Tuple[int, int]  # (height, width) of its frames, pixels, upright
+    rate: float            # frames a second, on average; 0 = not said
 
 
 def cache_folder() -> str:
@@ -29,8 +37,7 @@ def cache_folder() -> str:
     Raises:
       UserError: it cannot be made.
     """
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.join("~", ".cache")
-    folder = os.path.join(files.expand(base), "tfdepth")
+    folder = cache_path()
     try:
         os.makedirs(folder, exist_ok=True)
     except OSError as error:
@@ -80,7 +87,7 @@ def _write_frames(path: str, folder: str) -> int:
     """Writes the frames as PNG and returns their number."""
     count = 0
     with tqdm(desc=f"decoding {os.path.basename(path)}", unit=" frames", disable=None) as bar:
-        for frame in _frames(path):
+        for frame in read_frames(path):
             try:
                 Image.fromarray(frame).save(os.path.join(folder, f"{count:06d}.png"),
                                             compress_level=1)  # fast
@@ -92,25 +99,55 @@ def _write_frames(path: str, folder: str) -> int:
     return count
 
 
-def _frames(path: str) -> Iterator[np.ndarray]:
-    """Yields the frames, uint8 [H, W, 3]; a file that ends early is reported in the log."""
+def read_header(path: str) -> Header:
+    """Size and rate of a video.
+
+    Raises:
+      UserError: the file is no video that ffmpeg can read.
+    """
+    stream = imageio_ffmpeg.read_frames(path)
+    try:
+        facts = next(stream)
+        return Header(facts["size"][::-1], float(facts["fps"]))
+    except _BROKEN as error:
+        raise _unreadable(path, 0, error) from None
+    finally:
+        stream.close()
+
+
+def read_frames(path: str, rate: float = 0) -> Iterator[np.ndarray]:
+    """Yields the frames, uint8 [H, W, 3]; a file that ends early is reported in the log.
+
+    Args:
+      path: the video file.
+      rate: frames a second, by the times that the file gives its frames; where it has more they
+        are left out, where it has fewer they are repeated. 0 = as many as the file has.
+
+    Raises:
+      UserError: the file is no video that ffmpeg can read, or is damaged on the way.
+    """
     count = 0
-    stream = imageio_ffmpeg.read_frames(path, pix_fmt="rgb24")
+    thinned = ["-vf", f"fps={rate!r}:round=up"] if rate else []  # the frame shown then
+    stream = imageio_ffmpeg.read_frames(path, pix_fmt="rgb24", output_params=thinned)
     try:
         facts = next(stream)
         width, height = facts["size"]
         for frame in stream:
             yield np.frombuffer(frame, np.uint8).reshape(height, width, 3)
             count += 1
-        promised = int(facts["duration"] * facts["fps"])
-    except (OSError, RuntimeError, ValueError, KeyError, StopIteration) as error:
-        raise UserError(f"{path}: expected a video; ffmpeg could not read it after {count} frames "
-                        f"({files.one_line(error)}).") from None
+        promised = int(facts["duration"] * (rate or facts["fps"]))
+    except _BROKEN as error:
+        raise _unreadable(path, count, error) from None
     finally:
         stream.close()
     if count < 0.9 * promised:
         _LOG.warning("%s: damaged or cut off; the file promises %d frames and gave %d.", path,
                      promised, count)
+
+
+def _unreadable(path: str, count: int, error: Exception) -> UserError:
+    return UserError(f"{path}: expected a video; ffmpeg could not read it after {count} frames "
+                     f"({files.one_line(error)}).")
 
 
 def _move_into_place(temporary: str, folder: str):

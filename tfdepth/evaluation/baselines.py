@@ -7,7 +7,7 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from tfdepth.checks import UserError, check_shape
-from tfdepth.evaluation.depth_metrics import resize_nearest
+from tfdepth.evaluation.resizing import resize_nearest
 from tfdepth.evaluation.odometry import cut_snippets
 from tfdepth.evaluation.trajectories import chain, relative_motions, rigid_transforms
 

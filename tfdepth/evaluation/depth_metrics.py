@@ -5,25 +5,30 @@ the optical axis; 0 in `truth` means not measured. Everything is float64. A prot
 PROTOCOLS: a new one is a new row.
 """
 import dataclasses
-from typing import Callable, Dict, Iterable, Mapping, NamedTuple, Optional, Tuple
+from typing import Dict, Iterable, NamedTuple, Optional, Tuple
 
 import numpy as np
 
 from tfdepth.checks import UserError, check_choice, check_shape
+from tfdepth.evaluation.resizing import RESIZINGS, Pixels
 
 
 class DepthMetrics(NamedTuple):
-    """The seven metrics of Eigen et al., NeurIPS 2014, section 4.2."""
-    abs_rel: float     # mean |p - t| / t
-    sq_rel: float      # mean (p - t)^2 / t, metres
-    rmse: float        # metres
-    rmse_log: float    # of natural logarithms
-    a1: float          # share of pixels with max(p/t, t/p) < 1.25
-    a2: float          # ... < 1.25^2
-    a3: float          # ... < 1.25^3
+    """All metrics of predicted depth p against truth t; a protocol says which it reports."""
+    abs_rel: float      # mean |p - t| / t
+    sq_rel: float       # mean (p - t)^2 / t, metres
+    rmse: float         # metres
+    rmse_log: float     # of natural logarithms
+    a1: float           # share of pixels with max(p/t, t/p) < 1.25
+    a2: float           # ... < 1.25^2
+    a3: float           # ... < 1.25^3
+    silog: float        # 100 std(log p - log t): a global factor costs nothing
+    log10: float        # mean |log10 p - log10 t|
+    log10_rms: float    # root mean square of the same
 
 
-HIGHER_IS_BETTER = ("a1", "a2", "a3")  # of the seven; of the others lower is better
+STANDARD_METRICS = DepthMetrics._fields[:7]  # of Eigen et al., NeurIPS 2014, section 4.2
+HIGHER_IS_BETTER = ("a1", "a2", "a3")        # of the others lower is better
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +42,8 @@ class Crop:
 
 # Garg et al., ECCV 2016, as every KITTI paper since uses it.
 GARG_CROP = Crop(top=0.40810811, bottom=0.99189189, left=0.03594771, right=0.96405229)
+# The part of NYU's 480 x 640 pixels that papers score; bts_eval.py of BTS.
+NYU_CROP = Crop(top=45 / 480, bottom=471 / 480, left=41 / 640, right=601 / 640)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,13 +51,18 @@ class DepthProtocol:
     """Which pixels count, and what happens to a prediction before it is compared."""
     name: str
     about: str                        # one line for help texts and tables
+    frames: str = ""                  # the data it is for: eigen, improved, make3d or nyu; "" = a
+    #                                   run's own test drives
     min_depth: float = 1e-3           # metres; predictions are clamped to min_depth..max_depth
     max_depth: float = 80.0
     crop: Optional[Crop] = None       # None: the whole image
+    kb_crop: bool = False             # networks see kb_crop() of the image; elsewhere predict 0
     caps_truth: bool = True           # only min_depth < truth < max_depth counts; else truth > 0
-    median_scaling: bool = True       # prediction * median(truth) / median(prediction)
+    median_scaling: bool = True       # prediction * median(truth) / median(prediction); without
+    #                                   it predictions must be in metres
     moving_only: bool = False         # metrics over what moves by itself; all pixels set the scale
     resized: str = "depth"            # a row of RESIZINGS: what is brought to the size of truth
+    metrics: Tuple[str, ...] = STANDARD_METRICS    # fields of DepthMetrics to report
 
 
 class ImageDepth(NamedTuple):
@@ -73,53 +85,6 @@ class DepthEvaluation(NamedTuple):
     images: Tuple[ImageDepth, ...]    # every image, in the order of evaluation
 
 
-def resize_bilinear(values: np.ndarray, size: Tuple[int, int]) -> np.ndarray:
-    """Bilinear resize [h, w] -> [H, W] with half-pixel centres, border clamped, no smoothing.
-
-    Args:
-      values: [h, w].
-      size: (H, W).
-
-    Source: u = (u' + 0.5) w / W - 0.5, the rule of OpenCV's INTER_LINEAR.
-    """
-    check_shape("values", values, ["h", "w"])
-    rows_above, rows_below, row_shares = _neighbours(values.shape[0], size[0])
-    left, right, column_shares = _neighbours(values.shape[1], size[1])
-    values = np.asarray(values, np.float64)
-    row_shares = row_shares[:, np.newaxis]
-    tall = values[rows_above] * (1 - row_shares) + values[rows_below] * row_shares  # [H, w]
-    return tall[:, left] * (1 - column_shares) + tall[:, right] * column_shares     # [H, W]
-
-
-def _neighbours(old: int, new: int):
-    centres = np.clip((np.arange(new) + 0.5) * old / new - 0.5, 0, old - 1)
-    before = np.floor(centres).astype(int)
-    return before, np.minimum(before + 1, old - 1), centres - before
-
-
-def resize_nearest(values: np.ndarray, size: Tuple[int, int]) -> np.ndarray:
-    """Nearest-pixel resize [h, w] -> [H, W] with half-pixel centres; keeps holes (0) as they are.
-
-    Args:
-      values: [h, w].
-      size: (H, W).
-    """
-    check_shape("values", values, ["h", "w"])
-    rows, columns = (((np.arange(new) + 0.5) * old / new).astype(int)
-                     for old, new in zip(values.shape, size))
-    return values[rows[:, np.newaxis], columns]
-
-
-def _resize_inverse(depth: np.ndarray, size: Tuple[int, int]) -> np.ndarray:
-    return 1.0 / resize_bilinear(1.0 / np.asarray(depth, np.float64), size)
-
-
-RESIZINGS: Mapping[str, Callable] = {
-    "depth": resize_bilinear,         # SfMLearner
-    "disparity": _resize_inverse,     # Monodepth2: 1/depth is resized, then inverted
-}
-
-
 def _table(*protocols: DepthProtocol) -> Dict[str, DepthProtocol]:
     return {protocol.name: protocol for protocol in protocols}
 
@@ -129,14 +94,31 @@ PROTOCOLS = _table(
     DepthProtocol("depth_moving", "the same over the pixels of what moves by itself; the scale is "
                   "that of all pixels", moving_only=True),
     DepthProtocol("eigen", "Eigen split as SfMLearner scores it: Garg crop, 80 m",
-                  crop=GARG_CROP),
-    DepthProtocol("eigen_50m", "the same up to 50 m", crop=GARG_CROP, max_depth=50.0),
+                  frames="eigen", crop=GARG_CROP),
+    DepthProtocol("eigen_50m", "the same up to 50 m", frames="eigen", crop=GARG_CROP,
+                  max_depth=50.0),
     DepthProtocol("eigen_monodepth2", "Eigen split as Monodepth2 scores it: Garg crop, 80 m",
-                  crop=GARG_CROP, resized="disparity"),
-    DepthProtocol("eigen_monodepth2_50m", "the same up to 50 m", crop=GARG_CROP,
+                  frames="eigen", crop=GARG_CROP, resized="disparity"),
+    DepthProtocol("eigen_monodepth2_50m", "the same up to 50 m", frames="eigen", crop=GARG_CROP,
                   max_depth=50.0, resized="disparity"),
+    DepthProtocol("eigen_stereo", "Eigen split as Monodepth2 scores models trained with stereo "
+                  "pairs: metres as predicted", frames="eigen", crop=GARG_CROP,
+                  median_scaling=False, resized="disparity"),
     DepthProtocol("improved", "KITTI's improved ground truth as Monodepth2 scores it: whole "
-                  "image, predictions up to 80 m", caps_truth=False, resized="disparity"),
+                  "image, predictions up to 80 m", frames="improved", caps_truth=False,
+                  resized="disparity"),
+    DepthProtocol("improved_stereo", "the same for models trained with stereo pairs: metres as "
+                  "predicted", frames="improved", caps_truth=False, median_scaling=False,
+                  resized="disparity"),
+    DepthProtocol("bts", "KITTI's improved ground truth as BTS scores it: KB crop of the image, "
+                  "Garg crop, 80 m, metres as predicted", frames="improved", crop=GARG_CROP,
+                  kb_crop=True, median_scaling=False),
+    DepthProtocol("make3d", "Make3D as Monodepth2 scores it: truth below 70 m (C1), median "
+                  "scaling", frames="make3d", min_depth=0.0, max_depth=70.0, resized="nearest",
+                  metrics=("abs_rel", "sq_rel", "rmse", "log10_rms", "log10")),
+    DepthProtocol("nyu", "NYU depth as BTS scores it: its crop, 10 m, metres as predicted",
+                  frames="nyu", max_depth=10.0, crop=NYU_CROP, median_scaling=False,
+                  metrics=(*STANDARD_METRICS, "silog", "log10")),
 )
 
 
@@ -150,21 +132,44 @@ def find_protocol(name: str) -> DepthProtocol:
     return PROTOCOLS[name]
 
 
-def valid_pixels(truth: np.ndarray, protocol: DepthProtocol) -> np.ndarray:
-    """Which pixels of `truth` [H, W] count under `protocol`: [H, W] bool."""
+def kb_crop(size: Tuple[int, int]) -> Tuple[int, int, int, int]:
+    """The part of a KITTI image that BTS sees: its lowest 352 rows, 1216 columns in the middle.
+
+    Args:
+      size: (height, width) of the image, pixels.
+
+    Returns:
+      (top, left, height, width).
+
+    Raises:
+      UserError: the image is smaller than that.
+
+    Source: the KITTI benchmark (its test images have this size); bts_dataloader.py of BTS.
+    """
+    height, width = 352, 1216
+    if size[0] < height or size[1] < width:
+        raise UserError(f"the KB crop needs images of {width} x {height} pixels (width x height) "
+                        f"or more; got {size[1]} x {size[0]}.")
+    return size[0] - height, (size[1] - width) // 2, height, width
+
+
+def counted_pixels(truth: np.ndarray, protocol: DepthProtocol) -> Pixels:
+    """Which pixels of `truth` [H, W] count under `protocol`: rows [N] and columns [N], in reading
+    order."""
+    rows, columns = np.nonzero(truth != 0)
+    values = truth[rows, columns].astype(np.float64)
     low, high = (protocol.min_depth, protocol.max_depth) if protocol.caps_truth else (0.0, np.inf)
-    valid = (truth > low) & (truth < high)
+    counts = (values > low) & (values < high)
     if protocol.crop is not None:
         height, width = truth.shape
-        inside = np.zeros_like(valid)
-        inside[int(protocol.crop.top * height):int(protocol.crop.bottom * height),
-               int(protocol.crop.left * width):int(protocol.crop.right * width)] = True
-        valid &= inside
-    return valid
+        top, bottom = int(protocol.crop.top * height), int(protocol.crop.bottom * height)
+        left, right = int(protocol.crop.left * width), int(protocol.crop.right * width)
+        counts &= (rows >= top) & (rows < bottom) & (columns >= left) & (columns < right)
+    return rows[counts], columns[counts]
 
 
 def depth_metrics(depth: np.ndarray, truth: np.ndarray) -> DepthMetrics:
-    """The seven metrics of positive depths at pixels that count.
+    """All metrics of positive depths at pixels that count.
 
     Args:
       depth, truth: [N], metres, > 0, N > 0.
@@ -173,21 +178,27 @@ def depth_metrics(depth: np.ndarray, truth: np.ndarray) -> DepthMetrics:
       ValueError: the shapes differ from the above.
 
     Source: Eigen et al., NeurIPS 2014, section 4.2; rmse_log in natural logarithms, the
-      thresholds strict, as in the evaluation code of SfMLearner and Monodepth2.
+      thresholds strict, as in the evaluation code of SfMLearner and Monodepth2. silog and log10
+      as in that of BTS; log10_rms as posted for Make3D by the author of Monodepth2.
     """
     check_shape("depth", depth, ["N"])
     check_shape("truth", truth, list(depth.shape))
     depth, truth = np.asarray(depth, np.float64), np.asarray(truth, np.float64)
     error = depth - truth
+    log_error = np.log(depth) - np.log(truth)
+    rmse_log = float(np.sqrt(np.mean(log_error**2)))
     factor = np.maximum(depth / truth, truth / depth)
     return DepthMetrics(
         abs_rel=float(np.mean(np.abs(error) / truth)),
         sq_rel=float(np.mean(error**2 / truth)),
         rmse=float(np.sqrt(np.mean(error**2))),
-        rmse_log=float(np.sqrt(np.mean((np.log(depth) - np.log(truth))**2))),
+        rmse_log=rmse_log,
         a1=float(np.mean(factor < 1.25)),
         a2=float(np.mean(factor < 1.25**2)),
-        a3=float(np.mean(factor < 1.25**3)))
+        a3=float(np.mean(factor < 1.25**3)),
+        silog=100 * float(np.std(log_error)),
+        log10=float(np.mean(np.abs(log_error)) / np.log(10)),
+        log10_rms=rmse_log / float(np.log(10)))
 
 
 def evaluate_image(name: str, depth: np.ndarray, truth: np.ndarray,
@@ -196,7 +207,8 @@ def evaluate_image(name: str, depth: np.ndarray, truth: np.ndarray,
 
     Args:
       name: of the image, for messages and reports.
-      depth: [h, w] predicted depth at the network's size (or any other), > 0.
+      depth: [h, w] predicted depth at the network's size (or any other), > 0; of the whole image,
+        or of its KB crop if the protocol says so.
       truth: [H, W] measured depth in metres, 0 = not measured.
       protocol: a row of PROTOCOLS, or one of your own.
       scored: [H, W] bool, which of the pixels that count have metrics; all of them decide the
@@ -207,30 +219,43 @@ def evaluate_image(name: str, depth: np.ndarray, truth: np.ndarray,
 
     Raises:
       ValueError: a shape differs from the above.
-      UserError: a predicted depth is not a positive finite number, or a measured one is negative
-        or not finite.
+      UserError: a predicted depth is not a positive finite number, a measured one is negative
+        or not finite, or the image is too small for the protocol's KB crop.
 
-    Source: eval_depth.py of SfMLearner, evaluate_depth.py of Monodepth2.
+    Source: eval_depth.py of SfMLearner, evaluate_depth.py of Monodepth2, bts_eval.py of BTS.
     """
     check_shape("depth", depth, ["h", "w"])
     check_shape("truth", truth, ["H", "W"])
     check_choice("resized", protocol.resized, RESIZINGS)
-    depth, truth = np.asarray(depth, np.float64), np.asarray(truth, np.float64)
+    depth, truth = np.asarray(depth), np.asarray(truth)
     _refuse(name, "predicted", "positive and finite", depth, ~(np.isfinite(depth) & (depth > 0)))
     _refuse(name, "measured", "finite, 0 or more", truth, ~(np.isfinite(truth) & (truth >= 0)))
-    valid = valid_pixels(truth, protocol)
-    scored = np.ones_like(valid) if scored is None else np.asarray(scored, bool)
+    pixels = counted_pixels(truth, protocol)
+    scored = np.ones_like(truth, bool) if scored is None else np.asarray(scored, bool)
     check_shape("scored", scored, list(truth.shape))
-    scored = scored[valid]                                          # [pixels that count]
+    scored = scored[pixels]                                         # [pixels that count]
     num_pixels = int(scored.sum())
     if num_pixels == 0:
         return ImageDepth(name, 0, None, None)
-    depth = RESIZINGS[protocol.resized](depth, truth.shape)[valid]  # [pixels that count]
-    truth = truth[valid]
+    depth = _predicted_at(pixels, depth, truth.shape, protocol)     # [pixels that count]
+    truth = truth[pixels].astype(np.float64)
     ratio = float(np.median(truth) / np.median(depth))
     scaled = depth * ratio if protocol.median_scaling else depth
     clamped = np.clip(scaled, protocol.min_depth, protocol.max_depth)
     return ImageDepth(name, num_pixels, depth_metrics(clamped[scored], truth[scored]), ratio)
+
+
+def _predicted_at(pixels: Pixels, depth: np.ndarray, size: Tuple[int, int],
+                  protocol: DepthProtocol) -> np.ndarray:
+    resize = RESIZINGS[protocol.resized]
+    if not protocol.kb_crop:
+        return resize(depth, size, pixels)
+    rows, columns = pixels
+    top, left, height, width = kb_crop(size)
+    seen = (rows >= top) & (columns >= left) & (columns < left + width)
+    values = np.full(len(rows), protocol.min_depth)  # 0, clamped
+    values[seen] = resize(depth, (height, width), (rows[seen] - top, columns[seen] - left))
+    return values
 
 
 def _refuse(name: str, kind: str, rule: str, values: np.ndarray, wrong: np.ndarray):

@@ -1,199 +1,271 @@
-"""Evaluates a run: tables for the terminal, evaluation.json and .csv, and pictures."""
+"""Evaluates a run, or anyone's files: tables for the terminal, JSON, CSV, and pictures."""
 import dataclasses
 import os
-from typing import Callable
+from typing import Dict, List, NamedTuple, Sequence, Tuple
 
 import numpy as np
 
 from tfdepth.checks import UserError, check_choice
 from tfdepth.data.datasets import load_drives, split_drives
-from tfdepth.data.frame_numbers import follows
-from tfdepth.data.images import read_depth, read_image
+from tfdepth.data.files import expand
+from tfdepth.evaluation.odometry import ODOMETRY_PROTOCOLS, consecutive_runs
 from tfdepth.data.pipeline import evaluation_batches, open_source
-from tfdepth.evaluation.baselines import MeanMotion, PerPixelMeanDepth
-from tfdepth.evaluation.depth_metrics import (
-    HIGHER_IS_BETTER, PROTOCOLS, DepthMetrics, evaluate_depth)
-from tfdepth.evaluation.odometry import (
-    ODOMETRY_PROTOCOLS, consecutive_runs, cut_snippets, evaluate_snippets)
+from tfdepth.evaluation.depth_metrics import HIGHER_IS_BETTER, PROTOCOLS
+from tfdepth.evaluation.depth_report import depth_row, depths_of_run, mean_depth, read_predictions
+from tfdepth.evaluation.odometry_report import (
+    PATH_COLUMNS, SNIPPET_COLUMNS, TruePath, mean_motion, motion_of_file, motion_of_run,
+    odometry_table, true_paths)
+from tfdepth.evaluation.path_errors import PATH_PROTOCOLS
 from tfdepth.evaluation.plots import (
     DepthPicture, draw_depth_panel, draw_trajectories, write_figure)
-from tfdepth.evaluation.predicted_motion import predicted_snippets, predicted_trajectory
-from tfdepth.evaluation.tables import Column, format_table, metric_columns, write_csv, write_json
+from tfdepth.evaluation.published import published_rows
+from tfdepth.evaluation.scored_frames import find_frames, frames_of_drives, has_depth
+from tfdepth.evaluation.tables import Column, Row, format_table, metric_columns, write_csv, write_json
+from tfdepth.evaluation.trajectory_files import read_times, read_trajectory
 from tfdepth.evaluation.view_synthesis import SynthesisErrors, evaluate_synthesis
 from tfdepth.inference import load_predictor
 from tfdepth.runs.folder import RunFolder
 
-PICTURES = 4  # frames in the depth panel
+PICTURES = 4  # frames in a depth panel
+ALL_PROTOCOLS = {**{name: protocol.about for table in (PROTOCOLS, ODOMETRY_PROTOCOLS, PATH_PROTOCOLS)
+                    for name, protocol in table.items()},
+                 "view_synthesis": "warped error against unwarped, and direction of motion"}
+DEFAULT_PROTOCOLS = ("depth", "depth_moving", "odometry_sfmlearner", "view_synthesis")
+_SNIPPET_LENGTH = 5
 
 
-@dataclasses.dataclass(frozen=True)
-class Evaluation:
-    """What a protocol can be asked of."""
-    run: Callable       # (name, _Scene) -> table rows [(method, {column: value})]
-    columns: tuple      # of the table
-    needs: tuple        # attributes of Drive that must be known
-    title: str
+class Table(NamedTuple):
+    """What a protocol says."""
+    rows: List[Row]
+    columns: Sequence[Column]
+    about: str                 # what was scored
+    figures: Dict[str, object]  # file name -> matplotlib Figure
 
 
 class _Scene:
-    """A predictor, the drives it is scored on, and those it was trained on."""
+    """A run, the drives that it is scored on and those that it was trained on."""
 
-    def __init__(self, predictor, data_config):
-        self.predictor = predictor
-        self.config = data_config
-        split = split_drives(data_config, load_drives(data_config))
-        self.train = split.train
-        self.scored = split.test or split.train
-        self.role = "test" if split.test else "training"
+    def __init__(self, predictor, config, flip, drives, depth_root):
+        self.predictor, self.config, self.flip = predictor, config, flip
+        self.drives, self.depth_root = drives, depth_root
+        self.name = type(predictor.system).__name__
+        self._split = None
+
+    @property
+    def split(self):
+        if self._split is None:  # a published test set does not need the run's own data
+            self._split = split_drives(self.config, load_drives(self.config))
+        return self._split
+
+    @property
+    def train(self):
+        return self.split.train
+
+    @property
+    def scored(self):
+        return self.split.test or self.split.train
+
+    @property
+    def about(self):
+        role = "test" if self.split.test else "training"
+        return f"{role} drives {', '.join(drive.name for drive in self.scored)}"
 
 
-def evaluate_run(workdir, protocol="", data_root="", output=None, show=print):
-    """Scores the best checkpoint of a run on its test drives, or without these on its training
-    drives.
+def evaluate_run(workdir, protocol="", data_root="", output=None, drives=(), depth_root="",
+                 flip=False, show=print):
+    """Scores the best checkpoint of a run.
 
     Args:
       workdir: the run folder.
-      protocol: a row of EVALUATIONS; "" = all of DEFAULT_PROTOCOLS that the data allow.
+      protocol: a row of ALL_PROTOCOLS; "" = all of DEFAULT_PROTOCOLS that the data allow.
       data_root: folder of the data; "" = where the run found them.
       output: folder for evaluation.json, .csv and pictures/; None = the run folder.
+      drives: names of the drives to score; () = the run's test drives, or without these its
+        training drives; of a published test set all.
+      depth_root: KITTI's annotated depth; "" = where the run found it, or in `data_root`.
+      flip: whether depth is blended with that of the mirrored image.
       show: called with every table and with the paths written.
 
     Returns: {protocol: {method: {column: value}}}.
     Raises: UserError: if run or data do not fit, or the protocol needs what the data lack.
     """
-    if protocol:
-        check_choice("--protocol", protocol, EVALUATIONS)
+    _check_protocol(protocol)
     predictor = load_predictor(workdir)
     config = dataclasses.replace(predictor.config.data)
-    config.root = os.path.abspath(os.path.expanduser(str(data_root))) if data_root else config.root
-    scene = _Scene(predictor, config)
+    if data_root:
+        config.root = os.path.abspath(expand(str(data_root)))
+    if depth_root:
+        config.depth_root = os.path.abspath(expand(str(depth_root)))
+    published = protocol in PROTOCOLS and PROTOCOLS[protocol].frames
+    if drives and not published:
+        config.test_drives = tuple(drives)
+        config.train_drives = config.validation_drives = ()
+    scene = _Scene(predictor, config, flip, tuple(drives), config.depth_root)
+    tables = {}
+    for name in [protocol] if protocol else DEFAULT_PROTOCOLS:
+        try:
+            tables[name] = _table_of_run(name, scene)
+        except UserError as error:
+            if protocol:
+                raise
+            show(f"{name}: not available; {error}")
+    facts = {"checkpoint_step": predictor.step}
+    if not published:
+        facts.update(drives=[drive.name for drive in scene.scored],
+                     role="test" if scene.split.test else "training")
     folder = RunFolder(output or workdir)
+    results = _write(tables, folder, facts, show)
+    if not published:
+        for path in write_pictures(scene, folder.pictures, show):
+            show(f"picture: {path}")
+    return results
+
+
+def evaluate_files(protocol, output, predictions="", prediction_kind="depth", data_root="",
+                   trajectory="", truth="", times="", drives=(), depth_root="", show=print):
+    """Scores anyone's predictions.
+
+    Args:
+      protocol: of depth, for `predictions`, or of odometry, for `trajectory`.
+      output: folder for evaluation.json, .csv and pictures/.
+      predictions, prediction_kind: see `depth_report.read_predictions`.
+      data_root, drives, depth_root: the data set that the protocol is for, see `find_frames`.
+      trajectory, truth: files of poses, see `trajectory_files.read_trajectory`.
+      times: file of the seconds of every frame, for TUM text; "" = 10 frames a second.
+      show: called with every table and with the paths written.
+
+    Returns: {protocol: {method: {column: value}}}.
+    Raises: UserError: a file is missing or malformed, or does not fit the protocol.
+    """
+    _check_protocol(protocol, "one")
+    name = os.path.basename((predictions or trajectory).rstrip(os.sep))
+    if predictions:
+        if protocol not in PROTOCOLS or not PROTOCOLS[protocol].frames:
+            known = [name for name, row in PROTOCOLS.items() if row.frames]
+            check_choice("--protocol: one of depth with frames of its own", protocol, known)
+        frames = find_frames(PROTOCOLS[protocol].frames, data_root, drives, depth_root)
+        depths = read_predictions(predictions, prediction_kind, frames)
+        table = _depth_table(protocol, frames, {name: depths}, f"{len(frames)} frames")
+    else:
+        check_choice("--protocol: one of odometry", protocol,
+                     [*ODOMETRY_PROTOCOLS, *PATH_PROTOCOLS])
+        seconds = read_times(times) if times else None
+        true = read_trajectory(truth, seconds)
+        if len(consecutive_runs(true.frame_numbers)) != 1:
+            raise UserError(f"--truth {truth}: expected a pose of every frame; some are missing.")
+        path = TruePath(os.path.basename(truth), (), true.frame_numbers, true.world_from_camera)
+        motion = motion_of_file(trajectory, path, seconds)
+        rows, figures = odometry_table(protocol, [path], {name: [motion]})
+        figures["trajectory.png"] = draw_trajectories(
+            path.world_from_camera[np.searchsorted(true.frame_numbers,
+                                                   motion.trajectory.frame_numbers)],
+            {name: motion.trajectory.world_from_camera}, path.name)
+        table = Table(rows, _odometry_columns(protocol), path.name, figures)
+    return _write({protocol: table}, RunFolder(output), {}, show)
+
+
+def _check_protocol(protocol, needed=""):
+    if protocol or needed:
+        check_choice("--protocol", protocol, ALL_PROTOCOLS)
+
+
+def _table_of_run(name, scene):
+    if name in PROTOCOLS:
+        return _depth_table_of_run(name, scene)
+    if name == "view_synthesis":
+        errors = evaluate_synthesis(scene.predictor.system, open_source(scene.scored, scene.config))
+        better = ("lower", None, "lower", "lower", None, "lower", None)
+        columns = [Column(field, each, 4) for field, each in zip(SynthesisErrors._fields, better)]
+        return Table([(scene.name, errors._asdict())], columns, scene.about, {})
+    return _odometry_table_of_run(name, scene)
+
+
+def _depth_table_of_run(name, scene):
+    protocol = PROTOCOLS[name]
+    depths = lambda frames: depths_of_run(scene.predictor, frames, protocol, scene.flip)
+    if protocol.frames:
+        frames = find_frames(protocol.frames, scene.config.root, scene.drives, scene.depth_root)
+        table = _depth_table(name, frames, {scene.name: depths(frames)},
+                             f"{len(frames)} frames of {scene.config.root}")
+        table.figures[f"depth-{name}.png"] = draw_depth_panel(
+            _pictures_of_frames(frames, protocol, scene))
+        return table
+    for drive in scene.scored:
+        if not has_depth(drive):
+            raise UserError(f"{drive.name} has no depth_paths")
+        if protocol.moving_only and drive.moving_paths is None:
+            raise UserError(f"{drive.name} has no moving_paths")
+    frames = frames_of_drives(scene.scored)
+    methods = {}
+    if any(has_depth(drive) for drive in scene.train):
+        mean = mean_depth(scene.train, protocol)
+        methods["per-pixel training mean"] = (mean for _ in frames)
+    return _depth_table(name, frames, {**methods, scene.name: depths(frames)}, scene.about)
+
+
+def _depth_table(name, frames, methods, about):
+    protocol = PROTOCOLS[name]
+    rows = [depth_row(method, depths, frames, protocol) for method, depths in methods.items()]
+    columns = [*metric_columns(protocol.metrics, HIGHER_IS_BETTER), Column("scale"),
+               Column("scale_spread"), Column("images", decimals=0)]
+    return Table(rows, columns, about, {})
+
+
+def _odometry_table_of_run(name, scene):
+    paths = true_paths(scene.scored)
+    if not paths:
+        raise UserError(f"{scene.scored[0].name} has no world_from_camera")
+    methods = {}
+    means = [mean_motion(true_paths(scene.train), path, _SNIPPET_LENGTH) for path in paths]
+    if all(means):
+        methods["mean motion"] = means
+    methods[scene.name] = [motion_of_run(scene.predictor, path, _SNIPPET_LENGTH)
+                           for path in paths]
+    rows, figures = odometry_table(name, paths, methods)
+    return Table(rows, _odometry_columns(name), scene.about, figures)
+
+
+def _odometry_columns(name):
+    if name in PATH_PROTOCOLS:
+        better = {column: "lower" for column in PATH_COLUMNS[:5]}
+        return [Column(column, better.get(column), 4) for column in PATH_COLUMNS]
+    return [Column(column, "lower" if column.endswith("_mean") else None,
+                   4 if column.startswith("ate") else 3) for column in SNIPPET_COLUMNS]
+
+
+def _write(tables, folder, facts, show):
+    """Shows the tables, with the papers' rows below, and writes them and their figures."""
     try:
         folder.path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"--output {folder.path}: expected a folder that can be written; "
                         f"{error.strerror}.") from error
-    results = {}
-    for name in [protocol] if protocol else DEFAULT_PROTOCOLS:
-        evaluation = EVALUATIONS[name]
-        lacking = [f"{drive.name} has no {need}" for drive in scene.scored
-                   for need in evaluation.needs if getattr(drive, need) is None]
-        if lacking and protocol:
-            raise UserError(f"--protocol {name} needs {' and '.join(evaluation.needs)} of every "
-                            f"drive; {lacking[0]}.")
-        if lacking:
-            show(f"{name}: not available; {lacking[0]}")
-            continue
-        try:
-            rows = evaluation.run(name, scene)
-        except UserError as error:
-            if protocol:
-                raise
-            show(f"{name}: not available; {error}")
-            continue
-        show(format_table(rows, evaluation.columns, f"{name}: {evaluation.title}; {scene.role} "
-                          f"drives {', '.join(drive.name for drive in scene.scored)}"))
-        results[name] = dict(rows)
-    write_json(folder.path / "evaluation.json", {
-        "checkpoint_step": predictor.step, "drives": [drive.name for drive in scene.scored],
-        "role": scene.role, "protocols": results})
+    published = {}
+    for name, table in tables.items():
+        show(format_table(table.rows, table.columns, f"{name}: {ALL_PROTOCOLS[name]}; "
+                          f"{table.about}"))
+        rows = published_rows(name)
+        if rows:
+            published[name] = dict(rows)
+            show(format_table(rows, _published_columns(rows, table.columns),
+                              f"{name}: as printed in the papers"))
+    results = {name: dict(table.rows) for name, table in tables.items()}
+    write_json(folder.path / "evaluation.json",
+               {**facts, "protocols": results, "published": published})
     write_csv(folder.path / "evaluation.csv",
               [(f"{name}: {method}", values) for name, rows in results.items()
                for method, values in rows.items()])
-    for path in write_pictures(scene, folder.pictures, show):
-        show(f"picture: {path}")
+    for table in tables.values():
+        for name, figure in table.figures.items():
+            write_figure(folder.pictures / name, figure)
+            show(f"picture: {folder.pictures / name}")
     return results
 
 
-def _depth_rows(name, scene):
-    protocol = PROTOCOLS[name]
-    rows = []
-    if all(drive.depth_paths is not None for drive in scene.train):
-        capped = (np.where(truth < protocol.max_depth, truth, 0) for truth in
-                  (read_depth(path) for drive in scene.train for path in drive.depth_paths))
-        mean = PerPixelMeanDepth.fit(capped).predict()
-        result = evaluate_depth(((label, mean, *truth) for label, *truth in
-                                 _truths(scene.scored, protocol)), protocol)
-        rows.append(("per-pixel training mean", _depth_columns(result)))
-    depths = (depth for drive in scene.scored
-              for _, depth in scene.predictor.depths_of_files(
-                  drive.image_paths, follows(drive.frame_numbers)))
-    result = evaluate_depth(
-        ((label, depth, *truth) for depth, (label, *truth) in
-         zip(depths, _truths(scene.scored, protocol))), protocol)
-    return rows + [(type(scene.predictor.system).__name__, _depth_columns(result))]
-
-
-def _truths(drives, protocol):
-    """(name, measured depth), or with the mask of what moves behind, of every frame."""
-    for drive in drives:
-        for k, number in enumerate(drive.frame_numbers):
-            masks = [read_image(drive.moving_paths[k])[..., 0] > 0] * protocol.moving_only
-            yield (f"{drive.name} frame {number}", read_depth(drive.depth_paths[k]), *masks)
-
-
-def _depth_columns(result):
-    metrics = result.metrics._asdict() if result.metrics else {}
-    return {**metrics, "scale": result.ratio_median, "scale_spread": result.ratio_spread,
-            "images": result.num_images, "without_truth": len(result.unmeasured)}
-
-
-def _odometry_rows(name, scene):
-    protocol = ODOMETRY_PROTOCOLS[name]
-    length = protocol.snippet_length
-    predicted, true = [], []
-    for drive in scene.scored:
-        for run in consecutive_runs(drive.frame_numbers):
-            snippets = predicted_snippets(scene.predictor, drive.image_paths[run], length)
-            if snippets is not None:
-                predicted.append(snippets)
-                true.append(cut_snippets(drive.world_from_camera[run], length).first_from_camera)
-    if not true:
-        raise UserError(f"no drive has {length} frames in a row of which the model sees neighbours.")
-    predicted, true = np.concatenate(predicted), np.concatenate(true)
-    rows = []
-    training = [drive.world_from_camera[run] for drive in scene.train
-                if drive.world_from_camera is not None
-                for run in consecutive_runs(drive.frame_numbers)]
-    if any(len(trajectory) >= length for trajectory in training):
-        mean = MeanMotion.fit(training, length).predict_composed(length)
-        rows.append(("mean motion", _odometry_columns(
-            evaluate_snippets(np.broadcast_to(mean, true.shape), true, protocol))))
-    return rows + [(type(scene.predictor.system).__name__,
-                    _odometry_columns(evaluate_snippets(predicted, true, protocol)))]
-
-
-def _odometry_columns(result):
-    fields = ("ate_sfmlearner_mean", "ate_sfmlearner_std", "ate_rmse_mean", "ate_rmse_std",
-              "scale_median", "scale_spread", "num_snippets")
-    return {field: getattr(result, field) for field in fields}
-
-
-def _synthesis_rows(name, scene):
-    source = open_source(scene.scored, scene.config)
-    errors = evaluate_synthesis(scene.predictor.system, source)
-    return [(type(scene.predictor.system).__name__, errors._asdict())]
-
-
-EVALUATIONS = {
-    **{name: Evaluation(
-        _depth_rows, (*metric_columns(DepthMetrics._fields, HIGHER_IS_BETTER),
-                      Column("scale"), Column("scale_spread"), Column("images", decimals=0)),
-        ("depth_paths", *["moving_paths"] * protocol.moving_only), protocol.about)
-       for name, protocol in PROTOCOLS.items()},
-    **{name: Evaluation(
-        _odometry_rows,
-        (Column("ate_sfmlearner_mean", "lower", 4), Column("ate_sfmlearner_std", None, 4),
-         Column("ate_rmse_mean", "lower", 4), Column("ate_rmse_std", None, 4),
-         Column("scale_median"), Column("scale_spread"), Column("num_snippets", decimals=0)),
-        ("world_from_camera",), protocol.about) for name, protocol in ODOMETRY_PROTOCOLS.items()},
-    "view_synthesis": Evaluation(
-        _synthesis_rows,
-        tuple(Column(name, better, 4) for name, better in zip(
-            SynthesisErrors._fields, ("lower", None, "lower", "lower", None, "lower", None))),
-        (), "warped error against unwarped, and direction of motion"),
-}
-DEFAULT_PROTOCOLS = ("depth", "depth_moving", "odometry_sfmlearner", "view_synthesis")
+def _published_columns(rows, columns):
+    printed = dict.fromkeys(key for _, values in rows for key in values if key != "note")
+    known = {column.name: column for column in columns}
+    return [known.get(name, Column(name, "lower")) for name in printed]
 
 
 def write_pictures(scene, folder, show=print):
@@ -210,23 +282,34 @@ def write_pictures(scene, folder, show=print):
     else:
         paths.append(folder / "depth.png")
         write_figure(paths[0], panel)
-    training = [drive.world_from_camera[run] for drive in scene.train
-                if drive.world_from_camera is not None
-                for run in consecutive_runs(drive.frame_numbers)]
+    training = true_paths(scene.train)
     for drive in scene.scored if scene.predictor.system.predicts_motion else ():
         run = max(consecutive_runs(drive.frame_numbers), key=lambda run: run.stop - run.start)
-        trajectory = predicted_trajectory(scene.predictor, drive.image_paths[run])
+        path = TruePath(drive.name, drive.image_paths[run], drive.frame_numbers[run], None)
+        trajectory = motion_of_run(scene.predictor, path, _SNIPPET_LENGTH).trajectory
         if trajectory is None:
             show(f"trajectory of {drive.name}: not available; the model never sees two neighbours")
             continue
-        true, predictions = None, {type(scene.predictor.system).__name__: trajectory}
+        true, predictions = None, {scene.name: trajectory.world_from_camera}
         if drive.world_from_camera is not None:
-            true = drive.world_from_camera[run]
-            if any(len(each) >= 2 for each in training):
-                predictions["mean motion"] = MeanMotion.fit(training, 2).predict_composed(len(true))
+            true, mean = drive.world_from_camera[run], mean_motion(training, path, 2)
+            if mean:
+                predictions["mean motion"] = mean.trajectory.world_from_camera
         paths.append(folder / f"trajectory-{drive.name.replace('/', '-')}.png")
         write_figure(paths[-1], draw_trajectories(true, predictions, drive.name))
     return paths
+
+
+def _pictures_of_frames(frames, protocol, scene):
+    """DepthPictures of a few frames of a published test set, spread over it."""
+    chosen = [frames[int(k)] for k in
+              np.unique(np.linspace(0, len(frames) - 1, PICTURES).round())]
+    pictures = []
+    for frame, depth in zip(chosen, depths_of_run(scene.predictor, chosen, protocol, scene.flip)):
+        truth = frame.truth()
+        # KB crop: the picture shows what the network saw; its truth is cut likewise below.
+        pictures.append(DepthPicture(frame.name, frame.image() / 255.0, depth, truth))
+    return pictures
 
 
 def _depth_pictures(scene):

@@ -64,6 +64,7 @@ def check_config(config):
          and all(isinstance(offset, int) and offset for offset in data.offsets),
          "distinct frame offsets in ascending order without 0, as (-1, 1); () needs data.stereo"),
         ("data.stereo_baseline", data.stereo_baseline >= 0, "0 (metres) or more"),
+        ("data.frame_gap", data.frame_gap >= 1, "1 or more frames"),
         ("data.scale_crop", 1.0 <= data.scale_crop <= 2.0, "a number from 1 to 2"),
         ("train.batch_size", train.batch_size >= 1, "at least 1"),
         ("train.epochs", train.epochs > 0, "more than 0"),
@@ -131,6 +132,7 @@ def with_absolute_paths(config) -> ExperimentConfig:
     absolute = lambda path: os.path.abspath(os.path.expanduser(path)) if path else ""
     camera = config.data.intrinsics
     data = dataclasses.replace(config.data, root=absolute(config.data.root),
+                               depth_root=absolute(config.data.depth_root),
                                intrinsics=camera if is_json(camera) else absolute(camera))
     train = dataclasses.replace(config.train, init_from=absolute(config.train.init_from))
     return dataclasses.replace(config, data=data, train=train)

@@ -11,6 +11,7 @@ from tfdepth.data.datasets import load_drives, split_drives
 from tfdepth.data.pipeline import open_source, training_batches
 from tfdepth.runs.config import check_config
 from tfdepth.systems import build_system
+from tfdepth.training.input_benchmark import batches_per_second
 from tfdepth.training.optimizers import build_optimizer
 from tfdepth.training.step import make_train_step
 
@@ -29,18 +30,8 @@ def benchmark(config, repeats):
       step_samples_per_second; tracing_seconds: the first step; peak_memory_megabytes;
       render_frames_per_second: the synthetic world at 128 x 416 on one core, without encoding.
     """
-    check_config(config)
-    system = build_system(config.system, config.data.offsets, config.data.stereo)
-    check_size("--config.data.size", config.data.size, system.size_multiple,
-                   system.smallest_side)
-    system.create_variables(config.data.size)
-    optimizer = build_optimizer(config.optimizer, 1, system.trainable_variables)
-    drives = split_drives(config.data, load_drives(config.data)).train
-    batches = iter(training_batches(open_source(drives, config.data), config.train.batch_size,
-                                    config.train.seed))
+    system, optimizer, step, batches = _prepare(config)
     batch = next(batches)
-    step = make_train_step(tf.distribute.get_strategy(), system, optimizer,
-                           config.optimizer.clip_norm)
 
     @tf.function
     def network():
@@ -67,10 +58,33 @@ def benchmark(config, repeats):
                                  - results["optimizer_seconds"])
     size = config.train.batch_size
     results["step_samples_per_second"] = size / results["step_seconds"]
-    results["input_samples_per_second"] = size / _median_seconds(lambda: next(batches), repeats)
+    results["input_samples_per_second"] = size * batches_per_second(batches, repeats / 4)
     results["render_frames_per_second"] = 1.0 / _render_seconds(repeats)
     results["peak_memory_megabytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return results
+
+
+def measure_step(config, repeats):
+    """Median seconds of a training step on a batch that is at hand; see `benchmark`."""
+    _, _, step, batches = _prepare(config)
+    batch = next(batches)
+    return _median_seconds(lambda: step(batch), repeats)
+
+
+def _prepare(config):
+    """System, optimizer, training step and iterator of batches of a config."""
+    check_config(config)
+    system = build_system(config.system, config.data.offsets, config.data.stereo)
+    check_size("--config.data.size", config.data.size, system.size_multiple,
+               system.smallest_side)
+    system.create_variables(config.data.size)
+    optimizer = build_optimizer(config.optimizer, 1, system.trainable_variables)
+    drives = split_drives(config.data, load_drives(config.data)).train
+    batches = iter(training_batches(open_source(drives, config.data), config.train.batch_size,
+                                    config.train.seed))
+    step = make_train_step(tf.distribute.get_strategy(), system, optimizer,
+                           config.optimizer.clip_norm)
+    return system, optimizer, step, batches
 
 
 def _median_seconds(run, repeats):

@@ -5,7 +5,7 @@ import tensorflow as tf
 from tfdepth.checks import UserError, check_choice
 from tfdepth.data.pipeline import evaluation_batches, open_source
 from tfdepth.evaluation.depth_metrics import (
-    HIGHER_IS_BETTER, DepthMetrics, evaluate_depth, find_protocol)
+    HIGHER_IS_BETTER, STANDARD_METRICS, evaluate_depth, find_protocol)
 
 
 class Validation:
@@ -19,7 +19,7 @@ class Validation:
         self._with_depth = all(drive.depth_paths is not None for drive in drives)
         names = [*system.loss_weights, "total"]
         if self._with_depth:
-            names += [name for name in DepthMetrics._fields if name not in HIGHER_IS_BETTER]
+            names += [name for name in STANDARD_METRICS if name not in HIGHER_IS_BETTER]
         check_choice("--config.train.best_metric (the smallest is best)", config.train.best_metric,
                      [f"validation/{name}" for name in names])
         self._batches = evaluation_batches(
@@ -55,8 +55,8 @@ class Validation:
             if result.metrics is None:
                 raise UserError("validation: expected measured depth in some frame; all of "
                                 f"{result.num_images + len(result.unmeasured)} have none.")
-            values.update({f"validation/{name}": float(value)
-                           for name, value in result.metrics._asdict().items()})
+            values.update({f"validation/{name}": getattr(result.metrics, name)
+                           for name in STANDARD_METRICS})
         return values, pictures
 
 

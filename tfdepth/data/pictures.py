@@ -1,0 +1,84 @@
+"""What happens to pictures and their cameras on the way to the network.
+
+Preparing a folder and reading the original call the same functions, so both give the same bits.
+Shape letters: H, W the network's size.
+"""
+import numpy as np
+import tensorflow as tf
+
+from tfdepth.geometry import camera
+
+
+def intrinsics_at(drive, size):
+    """Intrinsics of a drive's images after a resize to `size`: float64 [3, 3]."""
+    scale_yx = (size[0] / drive.size[0], size[1] / drive.size[1])
+    return camera.resize_intrinsics(tf.constant(drive.intrinsics, tf.float64), scale_yx).numpy()
+
+
+def file_part(drive):
+    """Which pixels of the files of a drive count: int32 [3, 2], (rows, columns) of a whole file,
+    of the first pixel, of the part.
+
+    Raises: ValueError: if the part does not lie within the file.
+    """
+    part = np.array([drive.file_size or drive.size, drive.corner, drive.size], np.int32)
+    if (part[1] < 0).any() or (part[1] + part[2] > part[0]).any():
+        raise ValueError(f"{drive.name}: {drive.size} pixels from {drive.corner} on do not lie in "
+                         f"files of {drive.file_size or drive.size}.")
+    return part
+
+
+def crop(image, part):
+    """The part of a decoded file that counts: [rows, columns, C], [3, 2] -> [part's size, C].
+
+    Raises: tf.errors.InvalidArgumentError: when it runs, if the file has another size.
+    """
+    # A file that was replaced by one of another size would have another camera.
+    tf.debugging.assert_equal(tf.shape(image)[:2], part[0])
+    end = part[1] + part[2]
+    return image[part[1, 0]:end[0], part[1, 1]:end[1]]
+
+
+def decode_frame(data, part, size, has_size=False):
+    """A frame at the network's size.
+
+    Args:
+      data: string, a PNG or JPEG file.
+      part: int32 [3, 2] of `file_part`.
+      size: (H, W).
+      has_size: whether the part is known to have that size; saves the resize, changes no bit.
+
+    Returns: uint8 [H, W, 3].
+    """
+    image = crop(tf.io.decode_image(data, channels=3, expand_animations=False), part)
+    if not has_size:
+        image = resize_image(image, size)
+    return tf.ensure_shape(image, [*size, 3])
+
+
+def resize_image(image, size):
+    """Resizes uint8 [H, W, 3] to uint8 [h, w, 3], antialiased; so frames are kept."""
+    image = tf.image.resize(image, size, method="bilinear", antialias=True)
+    return tf.cast(tf.clip_by_value(tf.round(image), 0.0, 255.0), tf.uint8)
+
+
+def decode_depth(data, part, size):
+    """A depth map at the network's size, by nearest neighbour.
+
+    Args:
+      data: string, a 16-bit grey PNG; "" = nothing was measured.
+      part, size: as for `decode_frame`.
+
+    Returns: uint16 [H, W, 1], as stored in the file; all 0 where `data` is "".
+    """
+    def decode():
+        return resize_labels(crop(tf.io.decode_png(data, channels=1, dtype=tf.uint16), part), size)
+
+    return tf.cond(tf.strings.length(data) > 0, decode,
+                   lambda: tf.zeros([*size, 1], tf.uint16))
+
+
+def resize_labels(labels, size):
+    """Resizes [H, W, C] of any type to [h, w, C] by nearest neighbour: no value is made up."""
+    labels = tf.image.resize(labels, size, method="nearest")
+    return tf.ensure_shape(labels, [*size, labels.shape[-1]])

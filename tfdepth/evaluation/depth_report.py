@@ -1,0 +1,177 @@
+"""Scores depth under a protocol: a run's own, anyone's from files, and the trivial answer.
+
+n frames; h, w: size of a prediction; H, W: size of the measured depth.
+"""
+import os
+import pathlib
+from typing import Iterable, Iterator, Sequence
+
+import numpy as np
+
+from tfdepth.checks import UserError, check_choice
+from tfdepth.data import files, images
+from tfdepth.data.drives import Drive
+from tfdepth.evaluation.baselines import PerPixelMeanDepth
+from tfdepth.evaluation.depth_metrics import DepthProtocol, evaluate_depth, kb_crop
+from tfdepth.evaluation.post_process import post_process
+from tfdepth.evaluation.scored_frames import ScoredFrame, frames_of_drives, has_depth
+from tfdepth.evaluation.tables import Row
+
+KITTI_BASELINE = 0.54    # metres, the rounded value that Monodepth2's factor 5.4 comes from
+KINDS = ("depth", "disparity")
+_MEAN_FRAMES = 1000      # training depth maps that a mean is made of, at most
+
+
+def depth_row(name: str, depths: Iterable[np.ndarray], frames: Sequence[ScoredFrame],
+              protocol: DepthProtocol) -> Row:
+    """One row of a depth table: (name, {metric or count: value}).
+
+    Args:
+      name: of the method.
+      depths: n predictions [h, w], > 0, in the order of `frames`; read one at a time.
+      frames: n of them.
+      protocol: how they are compared.
+
+    Raises:
+      UserError: as `evaluate_image`, or a file of a frame that cannot be read.
+    """
+    result = evaluate_depth(
+        ((frame.name, depth, frame.truth(), *([frame.moving()] * protocol.moving_only))
+         for frame, depth in zip(frames, depths)), protocol)
+    metrics = result.metrics._asdict() if result.metrics else {}
+    return name, {**{metric: metrics.get(metric) for metric in protocol.metrics},
+                  "scale": result.ratio_median, "scale_spread": result.ratio_spread,
+                  "images": result.num_images, "without_truth": len(result.unmeasured)}
+
+
+def depths_of_run(predictor, frames: Sequence[ScoredFrame], protocol: DepthProtocol,
+                  flip: bool = False) -> Iterator[np.ndarray]:
+    """Yields what a run predicts of each frame, [H', W'] at the network's size.
+
+    Args:
+      predictor: inference.Predictor.
+      frames, protocol: as for `depth_row`.
+      flip: whether to blend with the prediction of the mirrored image, see `post_process`.
+
+    Raises:
+      UserError: the protocol compares metres, which the run cannot know; a file cannot be read.
+    """
+    unit = metres_per_unit(predictor.config.data) if not protocol.median_scaling else 1.0
+    for frame in frames:
+        image = frame.image()
+        previous = frame.previous() if frame.previous and predictor.system.needs_previous else None
+        if protocol.kb_crop:
+            top, left, height, width = kb_crop(image.shape[:2])
+            part = (slice(top, top + height), slice(left, left + width))
+            image, previous = image[part], None if previous is None else previous[part]
+        depth = predictor.depth_of_image(image, previous)
+        if flip:
+            mirrored = predictor.depth_of_image(
+                image[:, ::-1], None if previous is None else previous[:, ::-1])
+            depth = 1.0 / post_process(1.0 / depth, 1.0 / mirrored)
+        yield depth * unit
+
+
+def metres_per_unit(data) -> float:
+    """Metres in the unit of depth of a run trained on such data.
+
+    Raises: UserError: it was trained on video of one camera, so that nobody knows.
+    """
+    if not data.stereo:
+        raise UserError("the protocol compares metres as predicted; a run that was trained on "
+                        "video of one camera (data.stereo is false) does not know them. Choose a "
+                        "protocol with median scaling.")
+    return KITTI_BASELINE / data.stereo_baseline if data.stereo_baseline else 1.0
+
+
+def mean_depth(drives: Sequence[Drive], protocol: DepthProtocol) -> np.ndarray:
+    """The mean measured depth of each pixel over training drives, [H, W] metres.
+
+    Of up to 1000 depth maps, spread evenly; measurements beyond the protocol's cap do not count.
+
+    Raises: UserError: no drive has depth, or a file cannot be read.
+    """
+    frames = frames_of_drives([drive for drive in drives if has_depth(drive)])
+    chosen = np.unique(np.linspace(0, len(frames) - 1, min(len(frames), _MEAN_FRAMES)).round())
+    truths = (frames[int(k)].truth() for k in chosen)
+    return PerPixelMeanDepth.fit(np.where(truth < protocol.max_depth, truth, 0)
+                                 for truth in truths).predict()
+
+
+def read_predictions(path: str, kind: str,
+                     frames: Sequence[ScoredFrame]) -> Iterator[np.ndarray]:
+    """Anyone's predictions of some frames.
+
+    Args:
+      path: a .npy [n, h, w]; an .npz with one such array, or with n arrays [h, w] in the order
+        of their names; or a folder of n PNGs (16 bits, metres x 256) or n .npy [h, w] in the
+        order of their names. n and the order are those of `frames`.
+      kind: "depth" or "disparity" (1 / depth); PNGs hold depth.
+      frames: n of them.
+
+    Returns:
+      Yields depth [h, w], float64, one at a time, > 0.
+
+    Raises:
+      UserError: no such file, another form or number, or (while it is read) a value that is not
+        positive and finite.
+    """
+    check_choice("--prediction_kind", kind, KINDS)
+    path = files.expand(path)
+    read = _folder_reader if os.path.isdir(path) else _array_reader
+    count, load = read(path)
+    if count != len(frames):
+        raise UserError(f"--predictions {path}: expected {len(frames)} predictions, one a frame "
+                        f"from {frames[0].name} to {frames[-1].name}; found {count}.")
+    return (_as_depth(load(k), kind, f"{path}, prediction {k + 1} ({frames[k].name})")
+            for k in range(count))
+
+
+def _as_depth(values, kind, where):
+    values = np.asarray(values, np.float64)
+    if values.ndim == 3 and values.shape[-1] == 1:
+        values = values[..., 0]
+    if values.ndim != 2 or not (np.isfinite(values) & (values > 0)).all():
+        raise UserError(f"{where}: expected positive finite numbers [h, w]; found an array "
+                        f"{list(values.shape)} with {int((~(values > 0)).sum())} others.")
+    return values if kind == "depth" else 1.0 / values
+
+
+def _array_reader(path):
+    try:
+        if path.endswith(".npz"):
+            archive = np.load(path, allow_pickle=False)
+            names = sorted(archive.files, key=files.natural_key)
+            if len(names) == 1 and archive[names[0]].ndim >= 3:
+                whole = archive[names[0]]
+                return len(whole), lambda k: whole[k]
+            return len(names), lambda k: archive[names[k]]
+        whole = np.load(path, mmap_mode="r", allow_pickle=False)
+        if whole.ndim < 3 or whole.dtype.kind != "f":
+            raise ValueError(f"an array {whole.dtype} {list(whole.shape)}")
+        return len(whole), lambda k: whole[k]
+    except FileNotFoundError:
+        raise UserError(f"--predictions {path}: no such file or folder.") from None
+    except Exception as error:  # the set is open: a decoder meets foreign bytes
+        raise UserError(f"--predictions {path}: expected numbers [n, h, w] as .npy or .npz without "
+                        f"Python objects; {files.one_line(error)}.") from None
+
+
+def _folder_reader(path):
+    names = [name for name in files.list_folder(path, "a folder of predictions")
+             if name.endswith((".png", ".npy"))]
+    kinds = {pathlib.Path(name).suffix for name in names}
+    if len(kinds) != 1:
+        raise UserError(f"--predictions {path}: expected PNGs (16 bits, metres x 256) or .npy "
+                        f"files, of one kind; found {files.listing(names)}.")
+
+    def load(k):
+        name = os.path.join(path, names[k])
+        if kinds == {".png"}:
+            return images.read_depth(name)
+        try:
+            return np.load(name, allow_pickle=False)
+        except Exception as error:  # as above
+            raise UserError(f"{name}: expected an array [h, w]; {files.one_line(error)}.") from None
+
+    return len(names), load
