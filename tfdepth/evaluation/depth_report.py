@@ -36,7 +36,7 @@ def depth_row(name: str, depths: Iterable[np.ndarray], frames: Sequence[ScoredFr
       UserError: as `evaluate_image`, or a file of a frame that cannot be read.
     """
     result = evaluate_depth(
-        ((frame.name, depth, frame.truth(), *([frame.moving()] * protocol.moving_only))
+        ((frame.name, depth, frame.truth(), *([frame.moving()] if protocol.moving_only else []))
          for frame, depth in zip(frames, depths)), protocol)
     metrics = result.metrics._asdict() if result.metrics else {}
     return name, {**{metric: metrics.get(metric) for metric in protocol.metrics},
