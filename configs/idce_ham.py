@@ -21,14 +21,13 @@ ImageNet weights as for Monodepth2; in the paper the pose encoder's first layer 
 from tfdepth.checks import check_choice
 from tfdepth.data.config import DataConfig
 from tfdepth.runs.config import ExperimentConfig, OptimizerConfig, TrainConfig
-from tfdepth.runs.presets import MONODEPTH2_KITTI_CAMERA, quick_run, synthetic_run
+from tfdepth.runs.presets import EIGEN_SPLIT, MONODEPTH2_KITTI_CAMERA, quick_run, synthetic_run
 from tfdepth.systems.idce_ham import IdceHamConfig
 
 METHODS = {"baseline": dict(idce=False, pose_attention="none"), "idce": dict(pose_attention="none"),
            "ham": dict(idce=False), "joint": dict()}
-DATA = {"k": dict(dataset="kitti_odometry", cameras=("image_2", "image_3"),
-                  intrinsics=MONODEPTH2_KITTI_CAMERA),
-        "cs": dict(dataset="cityscapes")}
+DATA = {"k": dict(**EIGEN_SPLIT, intrinsics=MONODEPTH2_KITTI_CAMERA),
+        "cs": dict(dataset="cityscapes", frame_gap=2)}
 SIZES = {"416x128": (128, 416), "640x192": (192, 640), "1024x320": (320, 1024)}
 SHORT = dict(learning_rate=2e-4, clip_norm=0.1)  # runs from scratch, as for Monodepth2
 

@@ -16,7 +16,7 @@ ImageNet weights: import a file by tools/import_weights.py, name the folder that
 from tfdepth.checks import check_choice
 from tfdepth.data.config import DataConfig
 from tfdepth.runs.config import ExperimentConfig, OptimizerConfig, TrainConfig
-from tfdepth.runs.presets import MONODEPTH2_KITTI_CAMERA, quick_run, synthetic_run
+from tfdepth.runs.presets import EIGEN_SPLIT, MONODEPTH2_KITTI_CAMERA, quick_run, synthetic_run
 from tfdepth.systems.monodepth2 import Monodepth2Config
 
 TRAININGS = {"mono": dict(), "mono_stereo": dict(stereo=True),
@@ -42,9 +42,8 @@ def released(training, size, scratch=False):
     optimizer.epsilon_after_correction = True
     return ExperimentConfig(
         system=Monodepth2Config(),
-        data=DataConfig(dataset="kitti_odometry", cameras=("image_2", "image_3"),
-                        intrinsics=MONODEPTH2_KITTI_CAMERA, size=size, stereo_baseline=0.1,
-                        flip=True, color_jitter=True, **TRAININGS[training]),
+        data=DataConfig(**EIGEN_SPLIT, intrinsics=MONODEPTH2_KITTI_CAMERA, size=size,
+                        stereo_baseline=0.1, flip=True, color_jitter=True, **TRAININGS[training]),
         optimizer=optimizer,
         train=TrainConfig(batch_size=12, epochs=epochs, init_from=init_from))
 

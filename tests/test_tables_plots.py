@@ -97,8 +97,8 @@ def test_depth_panel(tmp_path):
     assert (tmp_path / "bare.png").read_bytes() == (tmp_path / "again.png").read_bytes()
     size = Image.open(tmp_path / "full.png").size
     bare_size = Image.open(tmp_path / "bare.png").size
-    assert size[0] > 1.7 * bare_size[0] and size[1] > 2 * bare_size[1]  # 2 columns, 6 rows
-    cell = 1 / 12 / 1.35                          # of 2 x 6 images, with room for the margins
+    assert size[0] > 1.7 * bare_size[0] and size[1] > 2 * bare_size[1]  # 2 columns, 7 rows
+    cell = 1 / 14 / 1.35                          # of 2 x 7 images, with room for the margins
     assert colours_near(tmp_path / "full.png", [255, 0, 0]) > 2 * cell   # frames
     assert colours_near(tmp_path / "full.png", [0, 255, 0]) > cell       # warped source
     assert colours_near(tmp_path / "full.png", [64, 64, 64], 3) > 0.7 * cell  # unmeasured truth
@@ -108,7 +108,8 @@ def test_depth_panel(tmp_path):
 def test_predicted_and_true_depth_share_one_range():
     wrong = picture(true_depth=picture().depth, depth=3 * picture().depth)
     images = [axes.images[0] for axes in plots.draw_depth_panel([wrong]).axes if axes.images]
-    (_, predicted, true) = images
+    (_, predicted, true, error) = images
+    np.testing.assert_allclose(error.get_array(), 2, rtol=1e-6)
     assert predicted.get_clim() == true.get_clim()
     np.testing.assert_allclose(np.max(true.get_array()) / np.max(predicted.get_array()), 3)
     np.testing.assert_allclose(true.get_clim(), [1 / 40, 1 / 4], rtol=0.1)

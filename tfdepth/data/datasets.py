@@ -136,6 +136,10 @@ def _named(field: str, names: Sequence[str], drives: Sequence[Drive]) -> set:
         fitting = {drive.name for drive in drives
                    if drive.name == name or drive.name.rsplit("/", 1)[0] in group
                    or drive.name.split("/")[0] in group}
+        if not fitting and name in kitti_splits.NAMED_DRIVES:
+            raise UserError(f"{field}: expected some of the {len(group)} drives of {name}, as "
+                            f"{group[0]}; found none of them. --config.data.{field}= asks for "
+                            "none.")
         if not fitting:
             check_choice(f"{field}: a drive", name, [drive.name for drive in drives])
         found |= fitting

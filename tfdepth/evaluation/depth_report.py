@@ -61,15 +61,19 @@ def depths_of_run(predictor, frames: Sequence[ScoredFrame], protocol: DepthProto
         image = frame.image()
         previous = frame.previous() if frame.previous and predictor.system.needs_previous else None
         if protocol.kb_crop:
-            top, left, height, width = kb_crop(image.shape[:2])
-            part = (slice(top, top + height), slice(left, left + width))
-            image, previous = image[part], None if previous is None else previous[part]
+            image, previous = cut_kb(image), None if previous is None else cut_kb(previous)
         depth = predictor.depth_of_image(image, previous)
         if flip:
             mirrored = predictor.depth_of_image(
                 image[:, ::-1], None if previous is None else previous[:, ::-1])
             depth = 1.0 / post_process(1.0 / depth, 1.0 / mirrored)
         yield depth * unit
+
+
+def cut_kb(image: np.ndarray) -> np.ndarray:
+    """The KB crop of an image or depth map, [H, W, ...] -> [352, 1216, ...]."""
+    top, left, height, width = kb_crop(image.shape[:2])
+    return image[top:top + height, left:left + width]
 
 
 def metres_per_unit(data) -> float:

@@ -10,12 +10,14 @@ import numpy as np
 
 from tfdepth.checks import UserError, check_shape
 from tfdepth.evaluation.odometry import fit_scale
+from tfdepth.evaluation.resizing import resize_bilinear
 from tfdepth.evaluation.trajectories import rebase
 from tfdepth.files import Path, write_atomically
 
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00")  # apart for the colour-blind
 _DEPTH_COLOURS = "magma"                    # near is bright
 _NO_DATA = "0.25"       # grey of pixels that were not measured
+_LARGEST_ERROR = 0.5    # of the error's colours
 _DPI = 130
 _CELL, _GAP = 3.2, 0.05                     # inches: width of one image of a panel, between two
 _LEFT, _RIGHT, _TOP = 0.25, 0.6, 0.45       # inches: for labels, colour bars and titles
@@ -33,9 +35,9 @@ class DepthPicture(NamedTuple):
 
 
 def draw_depth_panel(pictures: Sequence[DepthPicture], title: str = ""):
-    """Draws one column a picture: frame, predicted and true depth, masks, warped sources.
+    """Draws one column a picture: frame, predicted and true depth, error, masks, warped sources.
 
-    Depth is shown as inverse depth (near is bright); the predicted and the true one of all
+    The error is |predicted - true| / true, 0 to 0.5 and more. Depth is shown as inverse depth (near is bright); the predicted and the true one of all
     pictures share one colour range, with a bar in metres (without truth: in the model's unit). Pixels that were not measured are grey.
     A row that no picture has is left out.
 
@@ -70,7 +72,7 @@ def draw_depth_panel(pictures: Sequence[DepthPicture], title: str = ""):
                                 1 - (top + row * (down + _GAP) + tall) / size[1],
                                 wide / size[0], tall / size[1]])
 
-    colours = {"rgb": {}, "mask": {"cmap": "gray", "vmin": 0.0, "vmax": 1.0},
+    colours = {"rgb": {}, "error": {"cmap": "viridis", "vmin": 0.0, "vmax": _LARGEST_ERROR}, "mask": {"cmap": "gray", "vmin": 0.0, "vmax": 1.0},
                "depth": _depth_colours(pictures)}
     for row, (label, images, kind) in enumerate(rows):
         figure.text(0.6 * _LEFT / size[0], 1 - (top + row * (down + _GAP) + down / 2) / size[1],
@@ -85,7 +87,8 @@ def draw_depth_panel(pictures: Sequence[DepthPicture], title: str = ""):
         figure.text((_LEFT + column * (across + _GAP) + across / 2) / size[0],
                     1 - (top - 0.06) / size[1], picture.label, fontsize=8, ha="center")
     unit = " m" if any(picture.true_depth is not None for picture in pictures) else ""
-    ticks_of = {"depth": _depth_ticks(colours["depth"], unit), "mask": {0: "0", 1: "1"}}
+    ticks_of = {"depth": _depth_ticks(colours["depth"], unit), "mask": {0: "0", 1: "1"},
+                "error": {0: "0", _LARGEST_ERROR: f"{_LARGEST_ERROR:g}"}}
     for kind, ticks in ticks_of.items():
         of_kind = [row for row, (_, _, row_kind) in enumerate(rows) if row_kind == kind]
         if of_kind:
@@ -120,6 +123,9 @@ def _panel_rows(pictures):
             ("predicted depth", [_inverse(picture.depth) for picture in pictures], "depth"),
             ("true depth", [None if picture.true_depth is None else _visible(picture.true_depth)
                             for picture in pictures], "depth"),
+            ("error", [None if picture.true_depth is None else
+                       _relative_error(picture.depth, picture.true_depth)
+                       for picture in pictures], "error"),
             *numbered("mask", [picture.masks for picture in pictures], "mask"),
             *numbered("warped source", [[np.clip(image, 0, 1) for image in picture.warped]
                                         for picture in pictures], "rgb")]
@@ -133,15 +139,26 @@ def _inverse(depth: np.ndarray) -> np.ma.MaskedArray:
 
 
 def _visible(true_depth: np.ndarray) -> np.ma.MaskedArray:
-    """Inverse depth at the size in which it is drawn: means of blocks, over measured pixels.
+    """Inverse depth at the size in which it is drawn; see `_block_means`."""
+    return _block_means(_inverse(true_depth))
+
+
+def _relative_error(depth: np.ndarray, true_depth: np.ndarray) -> np.ma.MaskedArray:
+    """|predicted - true| / true at the size in which it is drawn; see `_block_means`."""
+    truth = np.ma.masked_array(true_depth, ~(true_depth > 0))
+    return _block_means(np.abs(resize_bilinear(depth, true_depth.shape) - truth) / truth)
+
+
+def _block_means(values: np.ma.MaskedArray) -> np.ma.MaskedArray:
+    """Means of blocks of about a drawn pixel, over measured pixels.
 
     Else most points of a LiDAR map would fall between the pixels of the picture.
     """
-    block = -(-true_depth.shape[1] // int(_CELL * _DPI))
-    rows, columns = (-(-side // block) for side in true_depth.shape)
-    padded = np.zeros((rows * block, columns * block))
-    padded[:true_depth.shape[0], :true_depth.shape[1]] = true_depth
-    return _inverse(padded).reshape(rows, block, columns, block).mean(axis=(1, 3))
+    block = -(-values.shape[1] // int(_CELL * _DPI))
+    rows, columns = (-(-side // block) for side in values.shape)
+    padded = np.ma.masked_all((rows * block, columns * block))
+    padded[:values.shape[0], :values.shape[1]] = values
+    return padded.reshape(rows, block, columns, block).mean(axis=(1, 3))
 
 
 def _depth_colours(pictures) -> Mapping[str, object]:

@@ -10,8 +10,9 @@ from tfdepth.data.datasets import load_drives, split_drives
 from tfdepth.data.files import expand
 from tfdepth.evaluation.odometry import ODOMETRY_PROTOCOLS, consecutive_runs
 from tfdepth.data.pipeline import evaluation_batches, open_source
-from tfdepth.evaluation.depth_metrics import HIGHER_IS_BETTER, PROTOCOLS
-from tfdepth.evaluation.depth_report import depth_row, depths_of_run, mean_depth, read_predictions
+from tfdepth.evaluation.depth_metrics import HIGHER_IS_BETTER, PROTOCOLS, evaluate_image
+from tfdepth.evaluation.depth_report import (
+    cut_kb, depth_row, depths_of_run, mean_depth, read_predictions)
 from tfdepth.evaluation.odometry_report import (
     PATH_COLUMNS, SNIPPET_COLUMNS, TruePath, mean_motion, motion_of_file, motion_of_run,
     odometry_table, true_paths)
@@ -77,7 +78,8 @@ def evaluate_run(workdir, protocol="", data_root="", output=None, drives=(), dep
 
     Args:
       workdir: the run folder.
-      protocol: a row of ALL_PROTOCOLS; "" = all of DEFAULT_PROTOCOLS that the data allow.
+      protocol: a row of ALL_PROTOCOLS; "" = all of DEFAULT_PROTOCOLS that the data allow; of a
+        run on KITTI raw the Eigen split.
       data_root: folder of the data; "" = where the run found them.
       output: folder for evaluation.json, .csv and pictures/; None = the run folder.
       drives: names of the drives to score; () = the run's test drives, or without these its
@@ -96,6 +98,9 @@ def evaluate_run(workdir, protocol="", data_root="", output=None, drives=(), dep
         config.root = os.path.abspath(expand(str(data_root)))
     if depth_root:
         config.depth_root = os.path.abspath(expand(str(depth_root)))
+    if not protocol and not drives and config.dataset in ("kitti_raw", "kitti_depth"):
+        # Its 28 test drives hold thousands of frames, of which papers score the same 697.
+        protocol = {"depth": "eigen"}.get(predictor.system.resized, "eigen_monodepth2")
     published = protocol in PROTOCOLS and PROTOCOLS[protocol].frames
     if drives and not published:
         config.test_drives = tuple(drives)
@@ -306,9 +311,13 @@ def _pictures_of_frames(frames, protocol, scene):
               np.unique(np.linspace(0, len(frames) - 1, PICTURES).round())]
     pictures = []
     for frame, depth in zip(chosen, depths_of_run(scene.predictor, chosen, protocol, scene.flip)):
-        truth = frame.truth()
-        # KB crop: the picture shows what the network saw; its truth is cut likewise below.
-        pictures.append(DepthPicture(frame.name, frame.image() / 255.0, depth, truth))
+        image, truth = frame.image(), frame.truth()
+        ratio = evaluate_image(frame.name, depth, truth, protocol).ratio
+        if protocol.median_scaling and ratio:
+            depth = ratio * depth
+        if protocol.kb_crop:  # the picture shows what the network saw
+            image, truth = cut_kb(image), cut_kb(truth)
+        pictures.append(DepthPicture(frame.name, image / 255.0, depth, truth))
     return pictures
 
 

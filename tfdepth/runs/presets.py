@@ -7,6 +7,10 @@ from tfdepth.runs.config import ExperimentConfig, OptimizerConfig, TrainConfig
 # half a pixel farther right and down), so that a mirror image has the same.
 MONODEPTH2_KITTI_CAMERA = '{"units": "normalized", "fx": 0.58, "fy": 1.92, "cx": 0.5, "cy": 0.5}'
 
+# KITTI raw as all papers use it: both colour cameras of all drives but those of the test set.
+EIGEN_SPLIT = dict(dataset="kitti_raw", cameras=("image_02", "image_03"),
+                   validation_drives=("eigen_validation",), test_drives=("eigen_test",))
+
 
 def quick_run(system, learning_rate, clip_norm=0.0):
     """Small images, and the colours and mirror images that few frames lack: minutes on a CPU.
