@@ -21,7 +21,7 @@ from scipy.io import savemat
 from tfdepth.checks import UserError
 from tfdepth.data import (
     check, cityscapes, folder, images, intrinsics_file, kitti_odometry, kitti_raw, lidar, make3d,
-    nyu, pipeline, prepared)
+    nyu, pipeline, prepared, shards)
 from tfdepth.data.config import DataConfig
 from tfdepth.data.prepare import prepare
 
@@ -72,7 +72,8 @@ def _scan(root, path):
             for value in lidar.VALUES]
     for depth in maps:
         assert depth.max() < 1000
-    return {"largest": np.abs(points).max(), "depth": np.stack(maps)}
+    assert np.abs(points[:, :3]).max() <= 1000
+    return {"depth": np.stack(maps)}
 
 
 def _picture(root, path):
@@ -125,7 +126,7 @@ def _prepared(root, path):
     values = _values_of(drives)
     for drive in drives:
         for k, path in enumerate(drive.image_paths + drive.stereo_paths):
-            values[f"{drive.name} picture {k}"] = images.read_image(path)
+            values[f"{drive.name} picture {k}"] = np.frombuffer(shards.frame_bytes(path), np.uint8)
     return values
 
 
@@ -157,7 +158,7 @@ VICTIMS = {
                           checksum=True),
     "nyu depth": Victim("nyu/sync/den/sync_depth_00001.png", _scene, 15, 12, 60, checksum=True),
     "shard": Victim(f"prepared/{_SHARD}.tfrecord", _prepared, 45, 25, 4000, checksum=True,
-                    named=(f"/prepared/{_SHARD}.tfrecord",)),
+                    named=(*_FOLDER, _SHARD)),
     "index of a shard": Victim(f"prepared/{_SHARD}.npz", _prepared, 45, 25, checksum=True,
                                named=(*_FOLDER, _SHARD)),
     "arrays": Victim("prepared/drives.npz", _prepared, 45, 44, 1500, checksum=True),
@@ -222,9 +223,10 @@ def damage():
         for copy in copies:
             path.write_bytes(copy)
             yield copy
+        path.write_bytes(before[path])
 
     yield through
-    for path, content in before.items():
+    for path, content in before.items():  # also after a failure
         path.write_bytes(content)
 
 
@@ -265,6 +267,7 @@ def test_user_error_or_sound_values(data, damage, kind):
     assert refused >= victim.refused
 
 
+@pytest.mark.filterwarnings("ignore:parsing timezone")  # of a digit that became a Z
 def test_damaged_time_stamps_are_reported(data, damage, caplog):
     """They only scale a measured speed: a file that cannot be used is named in a warning."""
     path, warned = data / DRIVE / "image_02" / "timestamps.txt", 0
@@ -299,6 +302,38 @@ def test_full_check_counts_damaged_frames(data, damage):
                 assert " 1 of " in str(report.problems[0]) and str(path) in str(report.problems[0])
             else:
                 assert report.ok or str(path) in str(report.problems[0]), len(copy)
+
+
+@pytest.mark.parametrize("old, new", [
+    (b'"stereo"', b'"stereg"'), (b"25.2", b"2512"),
+    (b'"intrinsics": [', b'"intrinsics": [' + 10**5 * b"["), (b"25.2", 400 * b"1")])
+def test_manifests_that_flips_seldom_give(data, damage, old, new):
+    path = data / "prepared/manifest.json"
+    content = path.read_bytes()
+    assert old in content
+    for _ in damage(path, [content.replace(old, new, 1)]):
+        with pytest.raises(UserError) as caught:
+            prepared.load(str(path.parent), NETWORK)
+        assert f"{path}: expected" in str(caught.value) and "damaged" in str(caught.value)
+
+
+def test_points_beyond_any_lidar(data, damage):
+    path = data / DRIVE / "velodyne_points/data/0000000005.bin"
+    far = np.fromfile(path, np.float32)
+    far[[9, 10]] *= 2.0 ** 64  # one bit of their exponents
+    for _ in damage(path, [far.tobytes()]):
+        with pytest.raises(UserError, match=r"5.bin: .* found 1 of 400 .* beyond 1000 m"):
+            lidar.read_scan(str(path))
+
+
+def test_a_picture_that_only_tensorflow_refuses(tmp_path):
+    write_frames(tmp_path, ["0.jpg", "1.jpg", "2.jpg"])
+    content = (tmp_path / "1.jpg").read_bytes()
+    (tmp_path / "1.jpg").write_bytes(content[:-1] + b"\xdb")  # the end mark is none
+    paths = [str(tmp_path / f"{k}.jpg") for k in range(3)]
+    images.verify_image(paths[1])
+    with pytest.raises(UserError, match="1.jpg: expected a PNG or JPEG image; .*damaged"):
+        list(pipeline.readable(pipeline.frame_batches(paths, NETWORK, 3), paths))
 
 
 @pytest.mark.parametrize("path, cache_megabytes", [

@@ -187,7 +187,8 @@ def test_every_row_of_the_tables_is_a_variant():
         assert system.pose_attention == expected
         assert system.pose_network == ("pose_cnn" if "pose_cnn" in name else "resnet")
         assert data.stereo == ("_ms" in name or "respose" in name)
-        assert data.dataset == ("cityscapes" if "_cs_" in name else "kitti_odometry")
+        assert data.dataset == ("cityscapes" if "_cs_" in name else "kitti_raw")
+        assert data.frame_gap == (2 if "_cs_" in name else 1)
         assert (train.batch_size, train.epochs) == (8, 20.0)
         assert config.optimizer.weight_decay == 1e-4 and config.optimizer.decay_epochs == (15.0,)
         width = int(name.split("_")[-1].split("x")[0]) if name.startswith("vii") else 640

@@ -20,6 +20,9 @@ from tfdepth.training.step import make_train_step
 
 CALIBRATION = "P2: 30 0 19 -1.8 0 32 12 0 0 0 1 0\nP3: 30 0 19 -16.8 0 32 12 0 0 0 1 0"
 SMALL = ("--config.data.size=64,64", "--config.train.batch_size=2", "--config.train.log_every=1")
+# In place of KITTI raw: a stereo sequence with masks of what moves.
+SEQUENCE = ("--config.data.dataset=kitti_odometry", "--config.data.cameras=image_2,image_3",
+            "--config.data.validation_drives=", "--config.data.test_drives=", *SMALL)
 
 
 @pytest.fixture(name="root", scope="module")
@@ -49,7 +52,7 @@ def test_both_stages_by_one_command(root, tmp_path, capsys):
     """Table V's last row with video and stereo: two runs, evaluated with all protocols."""
     workdir = tmp_path / "joint"
     assert train.main(["--config=configs/idce_ham.py:v_joint_k_ms", f"--workdir={workdir}",
-                       f"--config.data.root={root}", "--config.train.steps=2", *SMALL]) == 0
+                       f"--config.data.root={root}", "--config.train.steps=2", *SEQUENCE]) == 0
     output = capsys.readouterr().out
     assert output.index("first stage") < output.index("second stage") < output.index(
         "others, in idce, begin anew")
@@ -67,7 +70,7 @@ def test_both_stages_by_one_command(root, tmp_path, capsys):
     assert train.main(["--config=configs/idce_ham.py:v_joint_k_m", f"--workdir={tmp_path}/fine",
                        f"--config.data.root={root}", f"--config.train.init_from={workdir}",
                        "--config.train.first_stage=", "--config.train.steps=1",
-                       "--config.optimizer.learning_rate=1e-9", *SMALL]) == 0
+                       "--config.optimizer.learning_rate=1e-9", *SEQUENCE]) == 0
     assert "begin anew" not in capsys.readouterr().out
     before, after = values_of(workdir, 2), values_of(tmp_path / "fine", 1)
     name = "system/idce/blocks/0/convolutions/1/kernel/.ATTRIBUTES/VARIABLE_VALUE"
@@ -78,7 +81,7 @@ def test_both_stages_by_one_command(root, tmp_path, capsys):
 
 def test_stereo_alone_predicts_no_motion(root, tmp_path, capsys):
     assert train.main(["--config=configs/monodepth2.py:stereo_416x128", f"--workdir={tmp_path}/run",
-                       f"--config.data.root={root}", "--config.train.steps=1", *SMALL]) == 0
+                       f"--config.data.root={root}", "--config.train.steps=1", *SEQUENCE]) == 0
     assert evaluate.main([f"--workdir={tmp_path}/run"]) == 0
     assert "odometry_sfmlearner: not available; the model was trained on stereo" in (
         capsys.readouterr().out)
@@ -89,7 +92,7 @@ def test_stereo_alone_predicts_no_motion(root, tmp_path, capsys):
 def test_a_resumed_run_has_the_same_bits(root, tmp_path):
     """With batch statistics, noise on identity errors and weight decay."""
     flags = ["--config=configs/idce_ham.py:v_ham_k_m", f"--config.data.root={root}",
-             "--config.train.save_every=1", *SMALL]
+             "--config.train.save_every=1", *SEQUENCE]
     assert train.main([*flags, f"--workdir={tmp_path}/whole", "--config.train.steps=3"]) == 0
     assert train.main([*flags, f"--workdir={tmp_path}/parts", "--config.train.steps=2"]) == 0
     for file in (tmp_path / "parts" / "config.json",):

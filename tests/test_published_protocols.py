@@ -13,8 +13,11 @@ from toy_system import ToyConfig
 from tfdepth.data import images
 from tfdepth.data.config import DataConfig
 from tfdepth.data.kitti_splits import EIGEN_TEST
+from tfdepth.evaluation.odometry import cut_snippets
 from tfdepth.evaluation.published import published_rows
 from tfdepth.evaluation.scored_frames import find_frames
+from tfdepth.evaluation.snippet_files import write_snippets
+from tfdepth.evaluation.trajectories import write_kitti_poses
 from tfdepth.runs.config import ExperimentConfig, TrainConfig
 from tfdepth.training.loop import train
 
@@ -106,7 +109,11 @@ def test_a_run_on_the_eigen_split(kitti, tmp_path, toy, capsys):
     flipped = score(tmp_path / "flip", f"--workdir={run}", "--protocol=improved",
                     f"--drives={DRIVE}", "--flip")["protocols"]["improved"]["Toy"]
     assert flipped != found
-    capsys.readouterr()
+    # the run saw this drive, and the table says so; its own baseline is in metres
+    text = capsys.readouterr().out
+    assert f"THE RUN WAS TRAINED on 1 of these drives: {DRIVE}" in text
+    scores = json.loads((tmp_path / "improved" / "evaluation.json").read_text())
+    assert "training mean, unscaled" in scores["protocols"]["improved"]
     assert evaluate.main([f"--workdir={run}", "--protocol=eigen_stereo", f"--drives={DRIVE}"]) == 2
     assert "video of one camera" in capsys.readouterr().err
     assert evaluate.main([f"--workdir={run}", "--protocol=eigen"]) == 2
@@ -164,6 +171,10 @@ def test_trajectories_of_others(tmp_path):
     np.testing.assert_allclose(row["ate_m"], expected["ate_m"], rtol=1e-6)
     assert row["num_skipped"] > 0
     assert (tmp_path / "k" / "pictures" / "odometry_kitti-10.txt.png").stat().st_size > 10_000
+    unscaled = score(tmp_path / "k", *flags, "--protocol=odometry_kitti", "--alignment=6dof")
+    found = unscaled["protocols"]["odometry_kitti"]["slam.txt"]
+    expected = json.loads((PARITY / "evaluation" / "odometry_metrics.json").read_text())
+    np.testing.assert_allclose(found["ate_m"], expected["6dof"]["seq10"]["ate_m"], rtol=1e-6)
     row = score(tmp_path / "s", *flags, "--protocol=odometry_sfmlearner")
     assert row["protocols"]["odometry_sfmlearner"]["slam.txt"]["num_snippets"] == 1193
     short = tmp_path / "short.txt"
@@ -171,12 +182,38 @@ def test_trajectories_of_others(tmp_path):
     row = score(tmp_path / "h", f"--trajectory={short}", f"--truth={short}",
                 "--protocol=odometry_kitti")["protocols"]["odometry_kitti"]["short.txt"]
     assert row["translation_percent"] is None and row["num_segments"] == 0  # not available, not 0
+    write(short, arrays["gt_seq10"][:3].reshape(-1, 12))
+    row = score(tmp_path / "h", f"--trajectory={short}", f"--truth={short}",
+                "--protocol=odometry_kitti")["protocols"]["odometry_kitti"]["short.txt"]
+    assert row["ate_m"] is None and row["rpe_m"] is None and row["num_frames"] == 3
+
+
+@needs_shared
+def test_snippets_of_others(tmp_path, capsys):
+    """SfMLearner's folder form: scored as they are, not joined."""
+    poses = parity("evaluation", "odometry.npz")["gt_seq10"][:40]
+    world_from_camera = np.concatenate([poses, np.tile([[[0, 0, 0, 1.0]]], (40, 1, 1))], axis=1)
+    write_kitti_poses(tmp_path / "10.txt", world_from_camera)
+    for length in (5, 3):
+        snippets = cut_snippets(world_from_camera, length)
+        write_snippets(tmp_path / f"of{length}", snippets.starts, snippets.first_from_camera,
+                       0.1 * np.arange(40))
+    flags = [f"--truth={tmp_path / '10.txt'}", "--protocol=odometry_sfmlearner"]
+    row = score(tmp_path / "s", f"--trajectory={tmp_path / 'of5'}", *flags)[
+        "protocols"]["odometry_sfmlearner"]["of5"]
+    assert row["num_snippets"] == 36 and row["ate_sfmlearner_mean"] < 1e-5
+    assert evaluate.main([f"--trajectory={tmp_path / 'of3'}", *flags,
+                          f"--output={tmp_path / 's'}"]) == 2
+    assert "expected snippets of 5 frames; found 3" in capsys.readouterr().err
 
 
 def test_published_rows_keep_protocols_apart():
     by_protocol = {name: dict(published_rows(name)) for name in
                    ("eigen", "eigen_50m", "odometry_sfmlearner", "odometry_monodepth2", "nyu")}
-    assert len(by_protocol["eigen"]) == 73 and len(by_protocol["eigen_50m"]) == 5
+    assert len(by_protocol["eigen"]) == 67 and len(by_protocol["eigen_50m"]) == 5
+    stereo = dict(published_rows("eigen_stereo"))
+    assert len(stereo) == 6 and not set(stereo) & set(by_protocol["eigen"])
+    assert dict(published_rows("eigen_monodepth2")) == by_protocol["eigen"]
     assert not by_protocol["nyu"]
     assert not set(by_protocol["odometry_sfmlearner"]) & set(by_protocol["odometry_monodepth2"])
     assert len(by_protocol["odometry_monodepth2"]) == 2
@@ -188,6 +225,8 @@ def test_published_rows_keep_protocols_apart():
     (["--predictions=x.npy", "--protocol=eigen", "--output=o"], "needs --data_root"),
     (["--trajectory=x.txt", "--protocol=odometry_kitti", "--output=o"], "needs --truth"),
     (["--trajectory=x", "--truth=y", "--protocol=eigen", "--output=o"], "one of odometry"),
+    (["--trajectory=x", "--truth=y", "--protocol=odometry_kitti", "--output=o", "--flip"],
+     "--flip says nothing about --trajectory"),
     (["--predictions=x", "--data_root=y", "--protocol=depth", "--output=o"], "frames of its own"),
 ])
 def test_mistakes(flags, words, capsys):
@@ -198,7 +237,7 @@ def test_mistakes(flags, words, capsys):
 
 @pytest.mark.parametrize("content, words", [
     (np.ones((3, 4, 5)), "expected 22 predictions"),
-    (np.zeros((22, 4, 5)), "positive finite"),
+    (np.zeros((22, 4, 5)), "positive and finite"),
     (np.ones((22, 5)), "expected numbers [n, h, w]"),
     (np.array([{}] * 22), "without Python objects"),
 ])

@@ -9,6 +9,8 @@ Examples:
   python tools/evaluate.py --workdir runs/release --protocol improved --data_root ~/kitti_raw \\
       --depth_root ~/data_depth_annotated
   python tools/evaluate.py --workdir runs/pose --protocol odometry_kitti --drives 09,10
+  python tools/evaluate.py --workdir runs/release --protocol odometry_kitti --drives 09,10 \\
+      --dataset kitti_odometry --data_root ~/kitti_odometry
   python tools/evaluate.py --predictions disparities.npy --prediction_kind disparity \\
       --protocol eigen_monodepth2 --data_root ~/kitti_raw --output scores
   python tools/evaluate.py --trajectory 09.txt --truth ~/kitti_odometry/poses/09.txt \\
@@ -59,27 +61,44 @@ def define_flags(values):
            "SfMLearner's snippets")
     define("truth", "", "the true poses of --trajectory")
     define("times", "", "seconds of every frame, as KITTI's times.txt, for poses as TUM text")
+    define("dataset", "", "score other data than the run's own: a data set of tools/check_data.py; "
+           "needs data_root")
+    define("alignment", "", "of trajectories by path length: none, scale, scale_7dof, 6dof (SE3), "
+           "7dof (Sim3); without it the protocol's")
     define("output", "", "folder for the results; without it the run's folder")
+
+
+FLAGS = {  # what is scored -> the flags it takes, those that it needs first
+    "workdir": ((), ("protocol", "data_root", "depth_root", "drives", "flip", "dataset",
+                     "alignment", "output")),
+    "predictions": (("protocol", "output", "data_root"),
+                    ("prediction_kind", "depth_root", "drives")),
+    "trajectory": (("protocol", "output", "truth"), ("times", "alignment")),
+}
 
 
 def evaluate(values):
     from tfdepth.checks import UserError
     from tfdepth.evaluation.report import evaluate_files, evaluate_run
-    given = [name for name in ("workdir", "predictions", "trajectory") if values[name].value]
+    given = [name for name in FLAGS if values[name].value]
     if len(given) != 1:
         raise UserError("expected one of --workdir, --predictions and --trajectory; "
                         f"found {' and '.join(given) or 'none'}.")
-    drives = tuple(filter(None, values.drives.split(",")))
-    if values.workdir:
-        evaluate_run(values.workdir, values.protocol, values.data_root, values.output or None,
-                     drives, values.depth_root, values.flip)
-        return
-    needed = ["protocol", "output", "data_root" if values.predictions else "truth"]
+    needed, others = FLAGS[given[0]]
     for name in needed:
         if not values[name].value:
             raise UserError(f"--{given[0]} needs --{name}; found none.")
+    for name in {name for pair in FLAGS.values() for names in pair for name in names}:
+        if values[name].present and name not in (*needed, *others):
+            raise UserError(f"--{name} says nothing about --{given[0]}; expected none.")
+    drives = tuple(filter(None, values.drives.split(",")))
+    if values.workdir:
+        evaluate_run(values.workdir, values.protocol, values.data_root, values.output or None,
+                     drives, values.depth_root, values.dataset, values.flip, values.alignment)
+        return
     evaluate_files(values.protocol, values.output, values.predictions, values.prediction_kind,
-                   values.data_root, values.trajectory, values.truth, values.times, drives, values.depth_root)
+                   values.data_root, values.trajectory, values.truth, values.times, drives,
+                   values.depth_root, values.alignment)
 
 
 def main(argv=None):

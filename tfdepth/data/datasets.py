@@ -111,9 +111,9 @@ def split_drives(config: DataConfig, drives: Sequence[Drive]) -> Split:
     Raises:
       UserError: a name that fits no drive (the known ones are listed), or a drive in two roles.
     """
-    validation = _named("validation_drives", config.validation_drives, drives)
-    test = _named("test_drives", config.test_drives, drives)
-    train = _named("train_drives", config.train_drives, drives)
+    validation = named_drives("validation_drives", config.validation_drives, drives)
+    test = named_drives("test_drives", config.test_drives, drives)
+    train = named_drives("train_drives", config.train_drives, drives)
     if not config.train_drives:
         train = {drive.name for drive in drives} - validation - test
     for first, second, both in (("train_drives", "validation_drives", train & validation),
@@ -126,8 +126,8 @@ def split_drives(config: DataConfig, drives: Sequence[Drive]) -> Split:
                    for names in (train, validation, test)))
 
 
-def _named(field: str, names: Sequence[str], drives: Sequence[Drive]) -> set:
-    """The full names of the drives that `names` mean."""
+def named_drives(field: str, names: Sequence[str], drives: Sequence[Drive]) -> set:
+    """The full names of the drives that `names` mean; see `split_drives`."""
     if isinstance(names, str):
         raise UserError(f"{field} must be a tuple of names; got {names!r}.")
     found = set()

@@ -37,7 +37,7 @@ _LOG = logging.getLogger(__name__)
 
 
 def load(root: str, cameras: Sequence[str] = (), drives: Sequence[str] = (),
-         stereo: bool = False, depth_root: str = "") -> Tuple[Drive, ...]:
+         stereo: bool = False, depth_root: str = "", motion: bool = True) -> Tuple[Drive, ...]:
     """Reads the drives under `root`: one for each of their cameras.
 
     Args:
@@ -48,6 +48,7 @@ def load(root: str, cameras: Sequence[str] = (), drives: Sequence[str] = (),
         are then left out, and a warning names them.
       stereo: whether each frame needs the picture of the other camera of its kind.
       depth_root: where annotated depth is looked for; "" = `root`.
+      motion: whether to read the GPS/IMU records, a small file a frame.
 
     Returns:
       Drives in order of their names. Frames are numbered by their file names. What a frame lacks
@@ -81,7 +82,7 @@ def load(root: str, cameras: Sequence[str] = (), drives: Sequence[str] = (),
         _LOG.warning("%s: %d of %d drives have no %s and are left out: %s", root, len(skipped),
                      len(present), wanted or "images", files.listing(skipped))
     loaded = tuple(drive for name in chosen for drive in _load_cameras(
-        root, name, _choose(present[name], cameras), stereo, depth_root or root))
+        root, name, _choose(present[name], cameras), stereo, depth_root or root, motion))
     if depth_root and all(drive.depth_paths is None for drive in loaded):
         names = files.list_folder(depth_root, f"a folder that holds {_DEPTH_LAYOUT}")
         raise UserError(f"{depth_root}: expected {_DEPTH_LAYOUT}, itself or in train, val or the "
@@ -128,13 +129,13 @@ def _choose(folders: Sequence[str], cameras: Sequence[str]) -> Sequence[str]:
 
 
 def _load_cameras(root: str, name: str, cameras: Sequence[str], stereo: bool,
-                  depth_root: str) -> List[Drive]:
+                  depth_root: str, motion: bool) -> List[Drive]:
     """The drives of one folder, a camera each; what they share is read once."""
     folder, date_folder = _folder(root, name), os.path.join(root, name[:10])
     frames = {camera: numbered_frames(os.path.join(folder, camera, "data"), _FIRST)
               for camera in cameras}
     numbers = sorted({number for camera in cameras for number in frames[camera].numbers})
-    records = oxts.read_records(os.path.join(folder, "oxts", "data"), numbers)
+    records = oxts.read_records(os.path.join(folder, "oxts", "data") if motion else "", numbers)
     speeds = oxts.speeds(records)                                            # [n]
     known = np.isfinite(speeds)
     if known.any() and not known.all():

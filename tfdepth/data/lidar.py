@@ -18,6 +18,7 @@ from tfdepth.checks import UserError, check_choice, check_shape
 from tfdepth.data import files
 from tfdepth.files import cache_path, write_atomically
 
+_MAX_METRES = 1000.0   # of a coordinate; the LiDAR reaches 120
 VERSION = 1   # raise it whenever the same scan gives another depth map
 # What depth means: x in the LiDAR's frame, as SfMLearner and Monodepth2 evaluate, or the distance
 # along the optical axis, some 30 cm less in KITTI.
@@ -37,7 +38,7 @@ def read_scan(path: str) -> np.ndarray:
 
     Raises:
       UserError: the file is missing, empty or not a whole number of points, or a number is not
-        finite.
+        finite, or a point lies beyond 1000 m.
     """
     try:
         with open(path, "rb") as file:
@@ -51,10 +52,10 @@ def read_scan(path: str) -> np.ndarray:
                         + (f"found {len(data)} bytes, no multiple of 16." if data
                            else "the file is empty."))
     points = np.frombuffer(data, "<f4").reshape(-1, 4)
-    if not np.isfinite(points).all():
-        wrong = int(np.sum(~np.isfinite(points).all(axis=1)))
-        raise UserError(f"{path}: expected {_EXPECTED}; found {wrong} of {len(points)} points that "
-                        "are not finite.")
+    sound = (np.abs(points) <= (*3 * (_MAX_METRES,), np.finfo(np.float32).max)).all(axis=1)
+    if not sound.all():  # NaN is not sound
+        raise UserError(f"{path}: expected {_EXPECTED}; found {np.sum(~sound)} of {len(points)} "
+                        f"points that are not finite or lie beyond {_MAX_METRES:g} m.")
     return points
 
 

@@ -10,6 +10,7 @@ its turn comes. Python looks up and reads; TensorFlow, in parallel, decodes and 
 
 Shape letters: B batch, S sources, F = 1 + S frames of a sample, H rows, W columns.
 """
+import os
 from typing import NamedTuple, Sequence, Tuple
 
 import numpy as np
@@ -184,8 +185,9 @@ def unreadable(error, image_paths, depth_paths=()):
             images.verify_image(path, frame=False)
         except UserError as wrong:
             return wrong
-    return found or UserError("a file of the data was changed while it was read, so that it has "
-                              f"another size than before ({str(error).splitlines()[0][:200]}).")
+    return (found or _first_odd(list(image_paths), [*filter(None, depth_paths)])
+            or UserError("a file of the data was changed while it was read, so that it has "
+                         f"another size than before ({str(error).splitlines()[0][:200]})."))
 
 
 def first_unreadable(paths):
@@ -195,6 +197,25 @@ def first_unreadable(paths):
             images.verify_image(path)  # the checksums too: TensorFlow's decoder looks at them
         except UserError as error:
             return error
+    return None
+
+
+def _first_odd(image_paths, depth_paths):
+    """The UserError of a sound picture that TensorFlow's decoder refuses, or that has another
+    size than the others of its folder; None without such."""
+    folders = {}
+    for path in image_paths + depth_paths:
+        folders.setdefault(os.path.dirname(path), []).append(path)
+    try:
+        for path in image_paths:
+            tf.io.decode_image(frame_bytes(path), channels=3, expand_animations=False)
+        for paths in folders.values():
+            images.check_same_size(paths)
+    except UserError as error:
+        return error
+    except tf.errors.OpError as error:
+        return UserError(f"{path}: expected a PNG or JPEG image; the file is damaged "
+                         f"({str(error).splitlines()[0][-100:]}).")
     return None
 
 

@@ -15,7 +15,7 @@ from typing import List, Optional, Sequence, Tuple
 import numpy as np
 
 from tfdepth.checks import UserError
-from tfdepth.data import files
+from tfdepth.data import files, intrinsics_file
 from tfdepth.data.drives import Drive
 from tfdepth.data.shards import (
     KINDS, ShardIndex, file_checksum, pack, read_index, record_name)
@@ -76,7 +76,7 @@ def load(root: str, size: Sequence[int], stereo: bool = False) -> Tuple[Drive, .
             start = end
         if start != len(spans):
             raise ValueError(f"{start} frames in the manifest, {len(spans)} in the shards")
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise _damaged(root, error) from None
     for drive in drives if stereo else ():
         if drive.stereo_paths is None:
@@ -89,6 +89,11 @@ def _drive(manifest, entry, fields, spans, names) -> Drive:
     """A Drive of its entry in the manifest, its arrays of N rows, [N, K, 3] and N shards."""
     if not len(fields["frame_numbers"]) == len(names) == entry["frames"]:
         raise ValueError(f"other numbers of frames than {entry['frames']} in {entry['name']}")
+    if not set(entry["kinds"]) <= set(KINDS):
+        raise ValueError(f"unknown kinds of pictures in {entry['name']}")
+    size = tuple(manifest["size"])
+    intrinsics = np.array(entry["intrinsics"], np.float64).reshape(3, 3)
+    intrinsics_file.check_plausible(entry["name"], intrinsics, size)
     fields["frame_numbers"] = tuple(fields["frame_numbers"].tolist())
     for k, kind in enumerate(KINDS):
         if kind in entry["kinds"]:
@@ -96,8 +101,7 @@ def _drive(manifest, entry, fields, spans, names) -> Drive:
                 record_name(name, *span) for name, span in zip(names, spans[:, k].tolist()))
     if entry["stereo_from_camera"] is not None:
         fields["stereo_from_camera"] = np.array(entry["stereo_from_camera"], np.float64)
-    return Drive(name=entry["name"], size=tuple(manifest["size"]),
-                 intrinsics=np.array(entry["intrinsics"], np.float64).reshape(3, 3),
+    return Drive(name=entry["name"], size=size, intrinsics=intrinsics,
                  depth_divisor=float(entry["depth_divisor"]), **fields)
 
 
@@ -118,7 +122,7 @@ def read_manifest(root: str) -> dict:
                 and manifest["frames_per_shard"] > 0 and manifest["parts"] > 0
                 and len(manifest["size"]) == 2 and min(manifest["size"]) > 0):
             raise ValueError("numbers that cannot be")
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise _damaged(root, error) from None
     if version != VERSION:
         raise UserError(f"{os.path.join(root, _MANIFEST)}: expected version {VERSION}; found "
@@ -187,5 +191,5 @@ def describe_missing(manifest: dict, missing: Sequence[int]) -> str:
 
 
 def _damaged(root: str, error: Exception) -> UserError:
-    return UserError(f"{root}: expected {_WHAT}; its manifest is damaged "
+    return UserError(f"{os.path.join(root, _MANIFEST)}: expected that of {_WHAT}; it is damaged "
                      f"({files.one_line(error)}).")

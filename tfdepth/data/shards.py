@@ -35,17 +35,22 @@ def frame_bytes(path: str) -> bytes:
     """The bytes of a picture, whether it is a file or a record of a shard.
 
     Raises:
-      UserError: it cannot be read, or the bytes of a record have another checksum.
+      UserError: it cannot be read or is empty, or the bytes of a record have another checksum.
     """
     record = _RECORD.fullmatch(str(path))
     try:
         if not record:
             with open(path, "rb", buffering=0) as file:
-                return file.readall()
+                data = file.readall()
+            if not data:  # to the pipeline, no bytes mean that there is no such picture
+                raise UserError(f"{path}: expected a PNG or JPEG image; the file is empty.")
+            return data
         name, offset, length = record[1], int(record[2]), int(record[3])
         with open(name, "rb", buffering=0) as file:
             file.seek(offset)
             data = file.read(length)
+    except UserError:
+        raise
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; expected a PNG or JPEG image.") from None
     except (OSError, ValueError) as error:
@@ -70,13 +75,13 @@ def record_name(shard: str, offset: int, length: int, checksum: int) -> str:
 def read_index(path: str) -> Optional[ShardIndex]:
     """The index of a shard, an .npz file; None where it is missing or damaged."""
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            spans, file = arrays["spans"], arrays["size_crc32"]
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
+            spans, whole = arrays["spans"], arrays["size_crc32"]
     except Exception:  # whatever a damaged zip file raises: the shard will be made again
         return None
-    sound = (spans.ndim == 3 and spans.shape[1:] == (len(KINDS), 3) and file.shape == (2,)
-             and spans.dtype == file.dtype == np.int64)
-    return ShardIndex(spans, tuple(file.tolist())) if sound else None
+    sound = (spans.ndim == 3 and spans.shape[1:] == (len(KINDS), 3) and whole.shape == (2,)
+             and spans.dtype == whole.dtype == np.int64)
+    return ShardIndex(spans, tuple(whole.tolist())) if sound else None
 
 
 def file_checksum(path: str) -> Tuple[int, int]:

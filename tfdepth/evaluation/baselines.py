@@ -103,7 +103,7 @@ class MeanMotion:
 
     def predict_composed(self, length: int) -> np.ndarray:
         """The mean motion repeated: first_from_camera [length, 4, 4], any length."""
-        return chain(np.stack([self.earlier_from_later] * (length - 1)))
+        return chain(np.tile(self.earlier_from_later, (length - 1, 1, 1)))
 
     def predict_positions(self) -> np.ndarray:
         """The mean positions as a snippet: first_from_camera [n, 4, 4] without rotation."""

@@ -208,7 +208,8 @@ def evaluate_image(name: str, depth: np.ndarray, truth: np.ndarray,
     Args:
       name: of the image, for messages and reports.
       depth: [h, w] predicted depth at the network's size (or any other), > 0; of the whole image,
-        or of its KB crop if the protocol says so.
+        or of its KB crop if the protocol says so. Then a map of the size of `truth` is one of the
+        whole image, and may hold 0, infinity and NaN, which are clamped.
       truth: [H, W] measured depth in metres, 0 = not measured.
       protocol: a row of PROTOCOLS, or one of your own.
       scored: [H, W] bool, which of the pixels that count have metrics; all of them decide the
@@ -228,6 +229,9 @@ def evaluate_image(name: str, depth: np.ndarray, truth: np.ndarray,
     check_shape("truth", truth, ["H", "W"])
     check_choice("resized", protocol.resized, RESIZINGS)
     depth, truth = np.asarray(depth), np.asarray(truth)
+    if protocol.kb_crop and depth.shape == truth.shape:  # as published, pasted into zeros
+        depth = np.clip(np.nan_to_num(depth, nan=protocol.min_depth), protocol.min_depth,
+                        protocol.max_depth)
     _refuse(name, "predicted", "positive and finite", depth, ~(np.isfinite(depth) & (depth > 0)))
     _refuse(name, "measured", "finite, 0 or more", truth, ~(np.isfinite(truth) & (truth >= 0)))
     pixels = counted_pixels(truth, protocol)
@@ -248,7 +252,7 @@ def evaluate_image(name: str, depth: np.ndarray, truth: np.ndarray,
 def _predicted_at(pixels: Pixels, depth: np.ndarray, size: Tuple[int, int],
                   protocol: DepthProtocol) -> np.ndarray:
     resize = RESIZINGS[protocol.resized]
-    if not protocol.kb_crop:
+    if not protocol.kb_crop or depth.shape == size:
         return resize(depth, size, pixels)
     rows, columns = pixels
     top, left, height, width = kb_crop(size)

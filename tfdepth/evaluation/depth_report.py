@@ -2,15 +2,18 @@
 
 n frames; h, w: size of a prediction; H, W: size of the measured depth.
 """
+import functools
 import os
 import pathlib
 from typing import Iterable, Iterator, Sequence
 
 import numpy as np
+from tqdm import tqdm
 
 from tfdepth.checks import UserError, check_choice
 from tfdepth.data import files, images
 from tfdepth.data.drives import Drive
+from tfdepth.data.kitti_splits import EIGEN_TEST
 from tfdepth.evaluation.baselines import PerPixelMeanDepth
 from tfdepth.evaluation.depth_metrics import DepthProtocol, evaluate_depth, kb_crop
 from tfdepth.evaluation.post_process import post_process
@@ -37,7 +40,8 @@ def depth_row(name: str, depths: Iterable[np.ndarray], frames: Sequence[ScoredFr
     """
     result = evaluate_depth(
         ((frame.name, depth, frame.truth(), *([frame.moving()] if protocol.moving_only else []))
-         for frame, depth in zip(frames, depths)), protocol)
+         for frame, depth in tqdm(zip(frames, depths), f"scoring {name}", len(frames),
+                                  unit=" frames", disable=None, delay=2)), protocol)
     metrics = result.metrics._asdict() if result.metrics else {}
     return name, {**{metric: metrics.get(metric) for metric in protocol.metrics},
                   "scale": result.ratio_median, "scale_spread": result.ratio_spread,
@@ -85,7 +89,13 @@ def metres_per_unit(data) -> float:
         raise UserError("the protocol compares metres as predicted; a run that was trained on "
                         "video of one camera (data.stereo is false) does not know them. Choose a "
                         "protocol with median scaling.")
-    return KITTI_BASELINE / data.stereo_baseline if data.stereo_baseline else 1.0
+    if not data.stereo_baseline:
+        return 1.0
+    if not data.dataset.startswith("kitti"):
+        raise UserError(f"the protocol compares metres; a run on {data.dataset} with "
+                        f"data.stereo_baseline={data.stereo_baseline:g} does not say how many "
+                        "metres that is. Train with 0, the calibrated distance.")
+    return KITTI_BASELINE / data.stereo_baseline
 
 
 def mean_depth(drives: Sequence[Drive], protocol: DepthProtocol) -> np.ndarray:
@@ -109,73 +119,78 @@ def read_predictions(path: str, kind: str,
     Args:
       path: a .npy [n, h, w]; an .npz with one such array, or with n arrays [h, w] in the order
         of their names; or a folder of n PNGs (16 bits, metres x 256) or n .npy [h, w] in the
-        order of their names. n and the order are those of `frames`.
+        order of their names. n and the order are those of `frames`, or of the whole published
+        list that `frames` are a part of.
       kind: "depth" or "disparity" (1 / depth); PNGs hold depth.
       frames: n of them.
 
     Returns:
-      Yields depth [h, w], float64, one at a time, > 0.
+      Yields depth [h, w], float64, one at a time; > 0, which `evaluate_image` checks.
 
     Raises:
-      UserError: no such file, another form or number, or (while it is read) a value that is not
-        positive and finite.
+      UserError: no such file, another form or number, or (while it is read) something that is no
+        array of numbers [h, w].
     """
     check_choice("--prediction_kind", kind, KINDS)
     path = files.expand(path)
-    read = _folder_reader if os.path.isdir(path) else _array_reader
-    count, load = read(path)
-    if count != len(frames):
+    count, load = (_folder_reader(path, kind) if os.path.isdir(path) else
+                   _array_reader(path))
+    places = range(len(frames))
+    if count != len(frames) and frames[0].name.startswith("2011") and count == len(EIGEN_TEST):
+        places = [frame.place for frame in frames]
+    elif count != len(frames):
         raise UserError(f"--predictions {path}: expected {len(frames)} predictions, one a frame "
                         f"from {frames[0].name} to {frames[-1].name}; found {count}.")
-    return (_as_depth(load(k), kind, f"{path}, prediction {k + 1} ({frames[k].name})")
-            for k in range(count))
+    return (_read(load, place, kind, f"{path}, prediction {place + 1} ({frame.name})")
+            for place, frame in zip(places, frames))
 
 
-def _as_depth(values, kind, where):
-    values = np.asarray(values, np.float64)
+def _read(load, place, kind, where):
+    try:
+        values = np.asarray(load(place), np.float64)
+    except UserError:
+        raise
+    except Exception as error:  # the set is open: a decoder meets foreign bytes
+        raise UserError(f"{where}: expected numbers [h, w]; {files.one_line(error)}.") from None
     if values.ndim == 3 and values.shape[-1] == 1:
         values = values[..., 0]
-    if values.ndim != 2 or not (np.isfinite(values) & (values > 0)).all():
-        raise UserError(f"{where}: expected positive finite numbers [h, w]; found an array "
-                        f"{list(values.shape)} with {int((~(values > 0)).sum())} others.")
-    return values if kind == "depth" else 1.0 / values
+    if values.ndim != 2:
+        raise UserError(f"{where}: expected numbers [h, w]; found {list(values.shape)}.")
+    if kind == "depth":
+        return values
+    with np.errstate(divide="ignore", over="ignore"):
+        return 1.0 / values
 
 
 def _array_reader(path):
     try:
-        if path.endswith(".npz"):
-            archive = np.load(path, allow_pickle=False)
-            names = sorted(archive.files, key=files.natural_key)
-            if len(names) == 1 and archive[names[0]].ndim >= 3:
-                whole = archive[names[0]]
-                return len(whole), lambda k: whole[k]
-            return len(names), lambda k: archive[names[k]]
-        whole = np.load(path, mmap_mode="r", allow_pickle=False)
+        loaded = np.load(path, mmap_mode="r", allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            whole = loaded
+        else:
+            names = sorted(loaded.files, key=files.natural_key)
+            if len(names) > 1:
+                return len(names), lambda k: loaded[names[k]]
+            whole = loaded[names[0]]
         if whole.ndim < 3 or whole.dtype.kind != "f":
             raise ValueError(f"an array {whole.dtype} {list(whole.shape)}")
         return len(whole), lambda k: whole[k]
     except FileNotFoundError:
         raise UserError(f"--predictions {path}: no such file or folder.") from None
-    except Exception as error:  # the set is open: a decoder meets foreign bytes
+    except Exception as error:  # as above
         raise UserError(f"--predictions {path}: expected numbers [n, h, w] as .npy or .npz without "
                         f"Python objects; {files.one_line(error)}.") from None
 
 
-def _folder_reader(path):
+def _folder_reader(path, kind):
     names = [name for name in files.list_folder(path, "a folder of predictions")
              if name.endswith((".png", ".npy"))]
-    kinds = {pathlib.Path(name).suffix for name in names}
-    if len(kinds) != 1:
+    suffixes = {pathlib.Path(name).suffix for name in names}
+    if len(suffixes) != 1:
         raise UserError(f"--predictions {path}: expected PNGs (16 bits, metres x 256) or .npy "
                         f"files, of one kind; found {files.listing(names)}.")
-
-    def load(k):
-        name = os.path.join(path, names[k])
-        if kinds == {".png"}:
-            return images.read_depth(name)
-        try:
-            return np.load(name, allow_pickle=False)
-        except Exception as error:  # as above
-            raise UserError(f"{name}: expected an array [h, w]; {files.one_line(error)}.") from None
-
-    return len(names), load
+    if suffixes == {".png"} and kind != "depth":
+        raise UserError(f"--prediction_kind: PNGs hold depth, metres x 256; got {kind}.")
+    read = images.read_depth if suffixes == {".png"} else functools.partial(
+        np.load, allow_pickle=False)
+    return len(names), lambda k: read(os.path.join(path, names[k]))

@@ -24,7 +24,7 @@ from tfdepth.evaluation.trajectory_files import Trajectory, match_frames, read_t
 SNIPPET_COLUMNS = ("ate_sfmlearner_mean", "ate_sfmlearner_std", "ate_rmse_mean", "ate_rmse_std",
                    "scale_median", "scale_spread", "num_snippets")
 PATH_COLUMNS = ("translation_percent", "rotation_deg_per_100m", "ate_m", "rpe_m", "rpe_deg",
-                "scale", "num_segments", "num_skipped")
+                "scale", "num_frames", "num_segments", "num_skipped")
 
 
 class TruePath(NamedTuple):
@@ -43,10 +43,11 @@ class Motion(NamedTuple):
 
 
 def true_paths(drives: Sequence[Drive]) -> List[TruePath]:
-    """The paths of drives with poses; a hole in the frame numbers ends one."""
+    """The paths of drives with poses, two frames or more; a hole in the frame numbers ends one."""
     paths = []
     for drive in drives:
-        runs = [] if drive.world_from_camera is None else consecutive_runs(drive.frame_numbers)
+        runs = [] if drive.world_from_camera is None else [
+            run for run in consecutive_runs(drive.frame_numbers) if run.stop > run.start + 1]
         for run in runs:
             first = f" from frame {drive.frame_numbers[run.start]}" if len(runs) > 1 else ""
             paths.append(TruePath(drive.name + first, drive.image_paths[run],
@@ -79,24 +80,28 @@ def motion_of_file(file: str, path: TruePath, times: Optional[np.ndarray] = None
     return Motion(trajectory, snippets.first_from_camera, snippets.starts)
 
 
-def mean_motion(training: Sequence[TruePath], path: TruePath, length: int) -> Optional[Motion]:
-    """The mean motion of training drives, repeated; None when no drive has `length` frames."""
+def mean_motions(training: Sequence[TruePath], paths: Sequence[TruePath],
+                 length: int) -> List[Motion]:
+    """The mean motion of training drives, repeated along each path; [] when no training drive has
+    `length` frames."""
     trajectories = [each.world_from_camera for each in training]
     if not any(len(trajectory) >= length for trajectory in trajectories):
-        return None
+        return []
     mean = MeanMotion.fit(trajectories, length)
-    return Motion(Trajectory(np.array(path.frame_numbers),
-                             mean.predict_composed(len(path.frame_numbers))))
+    return [Motion(Trajectory(np.array(path.frame_numbers),
+                              mean.predict_composed(len(path.frame_numbers)))) for path in paths]
 
 
 def odometry_table(protocol: str, paths: Sequence[TruePath],
-                   methods: Mapping[str, Sequence[Motion]]) -> Tuple[List[Row], Dict]:
+                   methods: Mapping[str, Sequence[Motion]],
+                   alignment: str = "") -> Tuple[List[Row], Dict]:
     """The table of a protocol, and its figures.
 
     Args:
       protocol: a name of ODOMETRY_PROTOCOLS or of PATH_PROTOCOLS.
       paths: what is scored.
       methods: name -> what it predicts of each path.
+      alignment: of a protocol by path length, a row of ALIGNMENTS; "" = the protocol's own.
 
     Returns:
       rows: (method, or "method, path" where there are several paths, {column: value}).
@@ -105,7 +110,9 @@ def odometry_table(protocol: str, paths: Sequence[TruePath],
     Raises: UserError: no path is long enough.
     """
     if protocol in PATH_PROTOCOLS:
-        return _path_table(protocol, paths, methods)
+        return _path_table(protocol, paths, methods, alignment)
+    if alignment:
+        raise UserError(f"--alignment: {protocol} fits a scale to each snippet; expected none.")
     return _snippet_table(ODOMETRY_PROTOCOLS[protocol], paths, methods)
 
 
@@ -119,9 +126,10 @@ def _snippet_table(protocol: OdometryProtocol, paths, methods):
         if not found:
             raise UserError(f"no drive has {protocol.snippet_length} frames in a row of which "
                             f"{name} sees neighbours.")
-        if len(paths) > 1:
-            rows += [(f"{name}, {path.name}", _columns(summarise([errors], protocol),
-                                                       SNIPPET_COLUMNS)) for path, errors in found]
+        for path, errors in pairs if len(paths) > 1 else ():
+            summary = None if errors is None else summarise([errors], protocol)
+            rows.append((f"{name}, {path.name}",
+                         {} if summary is None else _columns(summary, SNIPPET_COLUMNS)))
         rows.append((name, _columns(summarise([errors for _, errors in found], protocol),
                                     SNIPPET_COLUMNS)))
         sides = [side_motion(cut_snippets(path.world_from_camera,
@@ -136,12 +144,12 @@ def _snippet_table(protocol: OdometryProtocol, paths, methods):
 
 def _snippet_errors(motion: Motion, path: TruePath, protocol) -> Optional[SnippetErrors]:
     if motion.snippets is not None and not protocol.inverse_chain:
+        if motion.snippets.shape[1] != protocol.snippet_length:
+            raise UserError(f"{protocol.name}: expected snippets of {protocol.snippet_length} "
+                            f"frames; found {motion.snippets.shape[1]}.")
         true = cut_snippets(path.world_from_camera, protocol.snippet_length).first_from_camera
         if motion.starts is not None:
             true = true[np.searchsorted(path.frame_numbers, motion.starts)]
-        if motion.snippets.shape != true.shape:
-            raise UserError(f"{protocol.name}: expected snippets of {true.shape[1]} frames; "
-                            f"found {motion.snippets.shape[1]}.")
         return snippet_errors(motion.snippets[..., :3, 3], true[..., :3, 3])
     if motion.trajectory is None:
         return None
@@ -150,7 +158,7 @@ def _snippet_errors(motion: Motion, path: TruePath, protocol) -> Optional[Snippe
     return trajectory_errors(poses, path.world_from_camera[places], protocol, numbers)
 
 
-def _path_table(protocol, paths, methods):
+def _path_table(protocol, paths, methods, alignment):
     rows, figures = [], {}
     for k, path in enumerate(paths):
         errors = {}
@@ -159,7 +167,8 @@ def _path_table(protocol, paths, methods):
                 continue
             numbers, poses = motions[k].trajectory
             errors[name] = path_errors(poses, path.world_from_camera, PATH_PROTOCOLS[protocol],
-                                       np.searchsorted(path.frame_numbers, numbers))
+                                       np.searchsorted(path.frame_numbers, numbers),
+                                       alignment or None)
             rows.append((f"{name}, {path.name}" if len(paths) > 1 else name,
                          _columns(errors[name], PATH_COLUMNS)))
         if any(each.num_segments for each in errors.values()):

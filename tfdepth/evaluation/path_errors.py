@@ -53,7 +53,8 @@ class PathErrors(NamedTuple):
     num_skipped: int                    # segments that lack the pose of an end
     translation_percent: Optional[float]      # mean over all segments, short ones weigh more
     rotation_deg_per_100m: Optional[float]
-    ate_m: float                        # RMS distance of positions after alignment
+    ate_m: Optional[float]              # RMS distance of positions after alignment; None of fewer
+    #                                     than four poses, which an alignment fits exactly
     rpe_m: Optional[float]              # mean error of the motion to the next frame: translation
     rpe_deg: Optional[float]            # and angle; None when no two frames are neighbours
     per_length: Tuple[LengthErrors, ...]
@@ -111,6 +112,7 @@ def path_errors(world_from_camera: np.ndarray, true_world_from_camera: np.ndarra
                       for place in range(run.start, run.stop - 1)], int)
     distances, angles = _motion_errors(true, predicted, steps, steps + 1)  # this way round
     offsets = predicted[:, :3, 3] - true[:, :3, 3]
+    enough = len(rows) >= 4
     per_length = []
     for length in protocol.lengths:
         chosen = segments.length == length
@@ -126,9 +128,9 @@ def path_errors(world_from_camera: np.ndarray, true_world_from_camera: np.ndarra
         num_skipped=num_skipped,
         translation_percent=_mean(segments.translation_percent),
         rotation_deg_per_100m=_mean(segments.rotation_deg_per_100m),
-        ate_m=float(np.sqrt(np.mean(np.sum(offsets**2, axis=1)))),
-        rpe_m=_mean(distances),
-        rpe_deg=_mean(np.rad2deg(angles)),
+        ate_m=float(np.sqrt(np.mean(np.sum(offsets**2, axis=1)))) if enough else None,
+        rpe_m=_mean(distances) if enough else None,
+        rpe_deg=_mean(np.rad2deg(angles)) if enough else None,
         per_length=tuple(per_length),
         segments=segments)
 

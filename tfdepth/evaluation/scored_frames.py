@@ -12,10 +12,10 @@ import numpy as np
 from tfdepth.checks import UserError, check_choice
 from tfdepth.data import files, kitti_raw, make3d, nyu
 from tfdepth.data.drives import Drive
-from tfdepth.data.frame_numbers import follows
 from tfdepth.data.images import read_depth, read_image, read_size
 from tfdepth.data.kitti_splits import EIGEN_IMPROVED_IDS, EIGEN_TEST, EIGEN_TEST_DRIVES
 from tfdepth.data.lidar import lidar_depth
+from tfdepth.data.motion import neighbours
 
 
 class ScoredFrame(NamedTuple):
@@ -24,15 +24,17 @@ class ScoredFrame(NamedTuple):
     image: Callable[[], np.ndarray]                 # uint8 [h, w, 3], what a network sees
     truth: Callable[[], np.ndarray]                 # float32 [H, W], metres, 0 = not measured
     previous: Optional[Callable[[], np.ndarray]]    # the frame before, None where there is none
+    place: int = 0                                  # in the whole published list
     moving: Optional[Callable[[], np.ndarray]] = None   # bool [H, W], moves by itself
 
 
-def frames_of_drives(drives: Sequence[Drive]) -> Tuple[ScoredFrame, ...]:
+def frames_of_drives(drives: Sequence[Drive], gap: int = 1) -> Tuple[ScoredFrame, ...]:
     """The frames of drives that have a depth map or else a LiDAR scan, in their order.
 
-    Depth of LiDAR is along the optical axis here; the Eigen protocols want it otherwise.
+    Depth of LiDAR is along the optical axis here; the Eigen protocols want it otherwise. `gap`:
+    how many frames earlier the frame before is.
     """
-    return tuple(_frame_of_drive(drive, k) for drive in drives for k in range(len(drive))
+    return tuple(_frame_of_drive(drive, k, gap=gap) for drive in drives for k in range(len(drive))
                  if (drive.depth_paths or drive.lidar_paths)[k])
 
 
@@ -56,13 +58,17 @@ def find_frames(key: str, root: str, drives: Sequence[str] = (),
         of the test set.
     """
     check_choice("frames", key, FRAMES)
+    if not root:
+        raise UserError(f"--data_root: expected the folder of the data set ({key}); found none.")
     return FRAMES[key](files.expand(root), tuple(drives), files.expand(depth_root))
 
 
-def _frame_of_drive(drive: Drive, k: int, depth: Optional[Callable] = None) -> ScoredFrame:
+def _frame_of_drive(drive: Drive, k: int, depth: Optional[Callable] = None, gap: int = 1,
+                    place: int = 0) -> ScoredFrame:
     """Frame k of a drive; its truth is `depth`, or the depth map of the drive."""
     part = tuple(slice(start, start + length) for start, length in zip(drive.corner, drive.size))
     picture = lambda path: read_image(path)[part]
+    before = int(neighbours(drive.frame_numbers, -gap)[k])
     if depth is None and drive.depth_paths is None:
         depth = functools.partial(lidar_depth, drive.lidar_paths[k], drive.image_from_lidar,
                                   drive.size, value="camera")
@@ -70,8 +76,7 @@ def _frame_of_drive(drive: Drive, k: int, depth: Optional[Callable] = None) -> S
     return ScoredFrame(
         f"{drive.name} frame {drive.frame_numbers[k]}",
         functools.partial(picture, drive.image_paths[k]), truth,
-        functools.partial(picture, drive.image_paths[k - 1])
-        if follows(drive.frame_numbers[max(0, k - 1):k + 1])[-1] else None,
+        None if before < 0 else functools.partial(picture, drive.image_paths[before]), place,
         None if drive.moving_paths is None else
         lambda: picture(drive.moving_paths[k])[..., 0] > 0)
 
@@ -89,10 +94,11 @@ def _eigen(root, drives, depth_root, improved=False):
             f"{wanted[0][:10]}/{wanted[0]}_sync; {len(missing)} are not there: "
             f"{files.listing(missing)}. --drives scores a part.")
     loaded = {drive.name.split("/")[0]: drive for drive in kitti_raw.load(
-        root, ("image_02",), drives=wanted, depth_root=depth_root if improved else "")}
-    chosen = [EIGEN_TEST[k] for k in EIGEN_IMPROVED_IDS] if improved else EIGEN_TEST
+        root, ("image_02",), drives=wanted, depth_root=depth_root if improved else "",
+        motion=False)}
     frames = []
-    for name, number in chosen:
+    for place in EIGEN_IMPROVED_IDS if improved else range(len(EIGEN_TEST)):
+        name, number = EIGEN_TEST[place]
         if name not in loaded:
             continue
         drive = loaded[name]
@@ -108,12 +114,13 @@ def _eigen(root, drives, depth_root, improved=False):
                             + (" --depth_root names its folder." if improved else ""))
         depth = None if improved else functools.partial(
             lidar_depth, paths[k], drive.image_from_lidar, drive.size)
-        frames.append(_frame_of_drive(drive, k, depth))
+        frames.append(_frame_of_drive(drive, k, depth, place=place))
     return tuple(frames)
 
 
 def _make3d(root, drives, depth_root):
-    del drives, depth_root
+    _refuse(drives, depth_root, "Make3D")
+
     def picture(path):
         image = read_image(path)
         return image[make3d.image_rows(image.shape[:2])]
@@ -128,7 +135,7 @@ def _make3d(root, drives, depth_root):
 
 def _nyu(root, drives, depth_root):
     """The 654 stills of the test set: BTS' folders, or the labelled file with its splits.mat."""
-    del drives, depth_root
+    _refuse(drives, depth_root, "NYU")
     path = root if root.endswith(".mat") else os.path.join(root, nyu.LABELLED)
     if not os.path.isfile(path):
         tests = [drive for drive in nyu.load(root) if drive.name.startswith("test/")]
@@ -144,6 +151,12 @@ def _nyu(root, drives, depth_root):
     return tuple(ScoredFrame(f"frame {k}", functools.partial(labelled.image, k),
                              functools.partial(labelled.depth, k), None)
                  for k in chosen.tolist())
+
+
+def _refuse(drives, depth_root, name):
+    for flag, value in (("drives", drives), ("depth_root", depth_root)):
+        if value:
+            raise UserError(f"--{flag}: {name} has no such thing; expected none.")
 
 
 FRAMES: Dict[str, Callable] = {  # key -> (root, drives, depth_root) -> frames
