@@ -35,8 +35,8 @@ def test_learns_motion_from_51_real_frames(tmp_path):
 @needs_shared
 def test_monodepth2_learns_motion_from_51_real_frames(tmp_path):
     """The README's command on the same frames: within 10 minutes."""
-    flags = [flag.replace("sfmlearner", "monodepth2").replace("steps=600", "steps=360")
-             for flag in KITTI_FLAGS]
+    flags = [flag.replace("sfmlearner", "monodepth2").replace("steps=600", "steps=385")
+             for flag in KITTI_FLAGS] + ["--config.optimizer.decay_epochs=(28.0,)"]
     assert train.main([f"--workdir={tmp_path / 'run'}", *flags]) == 0
     assert evaluate.main([f"--workdir={tmp_path / 'run'}"]) == 0
     found = scores(tmp_path / "run")["view_synthesis"]["Monodepth2"]
@@ -59,8 +59,8 @@ def test_monodepth2_beats_sfmlearner_among_moving_things(tmp_path):
     assert found["baseline"][0] < found["SfMLearner"][0]
 
 
-BUDGET = ["--config.train.epochs=4.0", "--config.optimizer.decay_epochs=(3.2,)",
-          "--config.train.save_every=352"]
+BUDGET = ["--config.train.steps=1200", "--config.optimizer.decay_epochs=(5.6,)",
+          "--config.train.save_every=300"]
 KITTI_FLAGS = ["--config=configs/sfmlearner.py:quick", "--config.data.dataset=kitti_odometry",
                f"--config.data.root={DATA / 'kitti_odometry'}", "--config.data.size=128,416",
                "--config.train.steps=600"]

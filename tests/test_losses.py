@@ -116,6 +116,19 @@ def test_ssim_by_loops():
     np.testing.assert_allclose(mixed, by_hand, atol=1e-10)
 
 
+def test_gradient_of_ssim_by_differences():
+    images = RANDOM.random((2, 2, 4, 5, 3))
+    for k in range(2):
+        exact, by_differences = tf.test.compute_gradient(
+            lambda image, k=k: ssim_error(*[image, images[1]][::1 - 2 * k]), [images[0]], 1e-6)
+        np.testing.assert_allclose(exact[0], by_differences[0], atol=2e-7)
+    same = tf.constant(images[0])
+    with tf.GradientTape() as tape:
+        tape.watch(same)
+        error = ssim_error(same, same)
+    assert np.abs(tape.gradient(error, same)).max() < 1e-9  # the best there is
+
+
 def test_edge_aware_smoothness_by_loops():
     disparity, image = RANDOM.random((2, 4, 5, 1)), RANDOM.random((2, 4, 5, 3))
     expected = []

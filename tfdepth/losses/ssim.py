@@ -21,27 +21,51 @@ def ssim_error(image, other):
     """
     check_shape("image", image, ["N", "H", "W", "C"])
     check_shape("other", other, [n or letter for n, letter in zip(image.shape, "NHWC")])
-    mean, mean_other = _window_mean(image), _window_mean(other)
-    product, square = mean * mean_other, mean**2 + mean_other**2
-    covariance = _window_mean(image * other) - product
-    variances = _window_mean(image**2 + other**2) - square
-    similarity = (2.0 * product + _C1) * (2.0 * covariance + _C2)
-    ssim = similarity / ((square + _C1) * (variances + _C2))
-    return tf.clip_by_value((1.0 - ssim) / 2.0, 0.0, 1.0)
-
-
-def _window_mean(image):
-    """Mean of 3 x 3 windows, the image mirrored beyond its border: [N, H, W, C]."""
-    return _pool(tf.pad(image, _border(1), "REFLECT"))
+    return _ssim_error(image, other)
 
 
 @tf.custom_gradient
-def _pool(image):
-    """Mean of the 3 x 3 windows inside an image."""
-    # The gradient of a mean over windows is a mean over windows: as TensorFlow computes it on a
-    # CPU it takes nine times as long as the mean itself.
-    mean = lambda picture: tf.nn.avg_pool2d(picture, 3, 1, "VALID")
-    return mean(image), lambda gradient: mean(tf.pad(gradient, _border(2)))
+def _ssim_error(image, other):
+    """The same, its gradient written out: with fewer passes over memory than that of automatic
+    differentiation it takes three quarters of the time, of what is half of a step's losses."""
+    image, other = (tf.pad(each, _border(1), "REFLECT") for each in (image, other))
+    mean, mean_other = _window_means(image), _window_means(other)
+    product, square = mean * mean_other, mean**2 + mean_other**2
+    likeness = 2.0 * product + _C1
+    covariance = 2.0 * (_window_means(image * other) - product) + _C2
+    brightness = square + _C1
+    variance = _window_means(image**2 + other**2) - square + _C2
+    inverse = 1.0 / (brightness * variance)
+    ssim = likeness * covariance * inverse
+
+    def gradient(upstream):
+        # d ssim = inverse (covariance d likeness + likeness d covariance)
+        #          - ssim inverse (variance d brightness + brightness d variance)
+        outer = tf.where(tf.abs(ssim) <= 1.0, -0.5 * upstream * inverse, 0.0)
+        outer_ssim = outer * ssim
+        of_product = _spread(2.0 * outer * likeness)         # by the mean of image * other
+        of_square = _spread(-2.0 * outer_ssim * brightness)  # by that of the squares, halved
+        across = 2.0 * outer * (covariance - likeness)
+        along = 2.0 * outer_ssim * (brightness - variance)
+
+        def by(own, own_mean, another, another_mean):
+            total = (_spread(another_mean * across + own_mean * along)
+                     + another * of_product + own * of_square)
+            return tf.raw_ops.MirrorPadGrad(input=total, paddings=_border(1), mode="REFLECT")
+
+        return by(image, mean, other, mean_other), by(other, mean_other, image, mean)
+
+    return tf.clip_by_value((1.0 - ssim) / 2.0, 0.0, 1.0), gradient
+
+
+def _window_means(image):
+    """Mean of each 3 x 3 window inside an image: [N, H, W, C] -> [N, H - 2, W - 2, C]."""
+    return tf.nn.avg_pool2d(image, 3, 1, "VALID")
+
+
+def _spread(gradient):
+    """The gradient of `_window_means`: what windows get goes to their pixels, a ninth each."""
+    return _window_means(tf.pad(gradient, _border(2)))
 
 
 def _border(width):

@@ -12,25 +12,25 @@ EIGEN_SPLIT = dict(dataset="kitti_raw", cameras=("image_02", "image_03"),
                    validation_drives=("eigen_validation",), test_drives=("eigen_test",))
 
 
-def quick_run(system, learning_rate, clip_norm=0.0):
+def quick_run(system, learning_rate):
     """Small images, and the colours and mirror images that few frames lack: minutes on a CPU.
 
-    Args: system: the config of a system. learning_rate: of Adam. clip_norm: of gradients, 0 = none.
+    Args: system: the config of a system. learning_rate: of Adam.
     Returns: ExperimentConfig for data.root, a folder of frames or a video.
     """
     return ExperimentConfig(
         system=system,
         data=DataConfig(dataset="folder", size=(64, 192), flip=True, color_jitter=True),
-        optimizer=OptimizerConfig(learning_rate=learning_rate, clip_norm=clip_norm),
+        optimizer=OptimizerConfig(learning_rate=learning_rate),
         train=TrainConfig(epochs=8.8, keep_checkpoints=2))
 
 
-def synthetic_run(system, learning_rate, clip_norm=0.0, movers=False):
+def synthetic_run(system, learning_rate, movers=False):
     """The same on the synthetic drives, ending with a lower rate, scored on worlds held out.
 
     Args: as `quick_run`. movers: whether cars and people move through all drives, or through a few.
     """
-    config = quick_run(system, learning_rate, clip_norm)
+    config = quick_run(system, learning_rate)
     config.data.dataset = "synthetic_movers" if movers else "synthetic"
     config.data.validation_drives = VALIDATION_DRIVES
     config.data.test_drives = TEST_DRIVES

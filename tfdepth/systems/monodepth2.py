@@ -203,8 +203,12 @@ class Monodepth2(System):
 
     def _errors(self, images, target):
         """Photometric errors [B, S, H, W, 1] of images [B, S, H, W, 3]."""
-        return tf.stack([photometric_error(image, target, self.config.ssim_weight)
-                         for image in tf.unstack(images, axis=1)], axis=1)
+        shape = tf.shape(images)
+        flat = tf.ensure_shape(tf.reshape(images, tf.concat([[-1], shape[2:]], axis=0)),
+                               [None, *images.shape[2:]])
+        errors = photometric_error(flat, tf.repeat(target, shape[1], axis=0),
+                                   self.config.ssim_weight)
+        return tf.reshape(errors, tf.concat([shape[:4], [1]], axis=0))
 
     def _identity_errors(self, batch, level):
         """Errors of the sources as they are, or None without automask."""
