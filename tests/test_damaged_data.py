@@ -20,8 +20,8 @@ from scipy.io import savemat
 
 from tfdepth.checks import UserError
 from tfdepth.data import (
-    check, cityscapes, folder, images, intrinsics_file, kitti_odometry, kitti_raw, lidar, make3d,
-    nyu, pipeline, prepared, shards)
+    check, cityscapes, folder, images, intrinsics_file, kitti_odometry, kitti_raw, lidar,
+    make3d, nyu, pipeline, prepared, shards, unreadable)
 from tfdepth.data.config import DataConfig
 from tfdepth.data.prepare import prepare
 
@@ -333,7 +333,7 @@ def test_a_picture_that_only_tensorflow_refuses(tmp_path):
     paths = [str(tmp_path / f"{k}.jpg") for k in range(3)]
     images.verify_image(paths[1])
     with pytest.raises(UserError, match="1.jpg: expected a PNG or JPEG image; .*damaged"):
-        list(pipeline.readable(pipeline.frame_batches(paths, NETWORK, 3), paths))
+        list(unreadable.readable(pipeline.frame_batches(paths, NETWORK, 3), paths))
 
 
 @pytest.mark.parametrize("path, cache_megabytes", [

@@ -9,7 +9,7 @@ from data_folders import SIZE, write_frames, write_kitti
 from PIL import Image
 
 from tfdepth.checks import UserError
-from tfdepth.data import pipeline
+from tfdepth.data import pipeline, unreadable
 from tfdepth.data.config import DataConfig
 from tfdepth.data.datasets import load_drives
 from tfdepth.data.images import read_image
@@ -146,7 +146,7 @@ def test_unreadable_file_is_named(tmp_path, megabytes):
     with pytest.raises((UserError, tf.errors.OpError)) as error:
         take(pipeline.training_batches(source, 2, 0, cache_megabytes=megabytes), 2)
     if not isinstance(error.value, UserError):         # the loop asks for the name by itself
-        error = pipeline.first_unreadable(source.drives[0].image_paths)
+        error = unreadable.first_unreadable(source.drives[0].image_paths)
         assert "000002.png" in str(error)
     else:
         assert "000002.png" in str(error.value)

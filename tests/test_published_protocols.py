@@ -42,7 +42,8 @@ def dense(frames, factor):
 
 
 def test_frames_are_those_of_the_split_in_its_order(kitti):
-    expected = [f"{DRIVE}/image_02 frame {number}" for drive, number in EIGEN_TEST if drive == DRIVE]
+    expected = [f"{DRIVE}/image_02 frame {number}"
+                for drive, number in EIGEN_TEST if drive == DRIVE]
     frames = find_frames("eigen", str(kitti), [DRIVE])
     assert [frame.name for frame in frames] == expected and len(frames) == 22
     assert frames[0].previous is None or "frame 0" not in frames[0].name

@@ -11,8 +11,8 @@ from PIL import Image
 
 from tfdepth.checks import UserError
 from tfdepth.evaluation import plots, tables
-from tfdepth.evaluation.depth_metrics import (HIGHER_IS_BETTER, PROTOCOLS, STANDARD_METRICS, DepthMetrics,
-                                              evaluate_depth)
+from tfdepth.evaluation.depth_metrics import (
+    HIGHER_IS_BETTER, PROTOCOLS, STANDARD_METRICS, evaluate_depth)
 from tfdepth.evaluation.trajectories import rigid_transforms
 
 ROWS = [("this run", {"abs_rel": 0.21234, "a1": 0.7, "images": 12}),

@@ -7,7 +7,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfdepth.checks import UserError, check_shape
-from tfdepth.data.pipeline import frame_batches, readable, resize_image
+from tfdepth.data.pipeline import frame_batches, resize_image
+from tfdepth.data.unreadable import readable
 from tfdepth.runs import checkpoints
 from tfdepth.runs.folder import RunFolder, load_config
 from tfdepth.systems import build_system

@@ -10,20 +10,20 @@ its turn comes. Python looks up and reads; TensorFlow, in parallel, decodes and 
 
 Shape letters: B batch, S sources, F = 1 + S frames of a sample, H rows, W columns.
 """
-import os
 from typing import NamedTuple, Sequence, Tuple
 
 import numpy as np
 import tensorflow as tf
 
 from tfdepth.checks import UserError
-from tfdepth.data import augmentation, images
+from tfdepth.data import augmentation
 from tfdepth.data.config import DataConfig
 from tfdepth.data.drives import Drive
 from tfdepth.data.pictures import (
     decode_depth, decode_frame, file_part, intrinsics_at, resize_image)
 from tfdepth.data.samples import SampleTable, select_samples
 from tfdepth.data.shards import frame_bytes
+from tfdepth.data.unreadable import readable, unreadable
 from tfdepth.structures import Batch
 
 
@@ -164,59 +164,6 @@ def sample_names(source, batch_size, seed, step):
         if source.config.stereo:
             paths.append(drive.stereo_paths[local[0]])
     return tuple(names), tuple(dict.fromkeys(paths))
-
-
-def readable(batches, image_paths, depth_paths=()):
-    """The batches of a dataset; a file that cannot be decoded is named.
-
-    Raises: UserError: instead of TensorFlow's error, which names no file.
-    """
-    try:
-        yield from batches
-    except tf.errors.OpError as error:
-        raise unreadable(error, image_paths, depth_paths) from None
-
-
-def unreadable(error, image_paths, depth_paths=()):
-    """The UserError to show for an error of TensorFlow while it read some of these files."""
-    found = first_unreadable(image_paths)
-    for path in filter(None, depth_paths if found is None else ()):
-        try:
-            images.verify_image(path, frame=False)
-        except UserError as wrong:
-            return wrong
-    return (found or _first_odd(list(image_paths), [*filter(None, depth_paths)])
-            or UserError("a file of the data was changed while it was read, so that it has "
-                         f"another size than before ({str(error).splitlines()[0][:200]})."))
-
-
-def first_unreadable(paths):
-    """The UserError of the first image file that cannot be read; None if all can."""
-    for path in paths:
-        try:
-            images.verify_image(path)  # the checksums too: TensorFlow's decoder looks at them
-        except UserError as error:
-            return error
-    return None
-
-
-def _first_odd(image_paths, depth_paths):
-    """The UserError of a sound picture that TensorFlow's decoder refuses, or that has another
-    size than the others of its folder; None without such."""
-    folders = {}
-    for path in image_paths + depth_paths:
-        folders.setdefault(os.path.dirname(path), []).append(path)
-    try:
-        for path in image_paths:
-            tf.io.decode_image(frame_bytes(path), channels=3, expand_animations=False)
-        for paths in folders.values():
-            images.check_same_size(paths)
-    except UserError as error:
-        return error
-    except tf.errors.OpError as error:
-        return UserError(f"{path}: expected a PNG or JPEG image; the file is damaged "
-                         f"({str(error).splitlines()[0][-100:]}).")
-    return None
 
 
 def _shuffled(position, count, seed):

@@ -37,9 +37,10 @@ class DepthPicture(NamedTuple):
 def draw_depth_panel(pictures: Sequence[DepthPicture], title: str = ""):
     """Draws one column a picture: frame, predicted and true depth, error, masks, warped sources.
 
-    The error is |predicted - true| / true, 0 to 0.5 and more. Depth is shown as inverse depth (near is bright); the predicted and the true one of all
-    pictures share one colour range, with a bar in metres (without truth: in the model's unit). Pixels that were not measured are grey.
-    A row that no picture has is left out.
+    The error is |predicted - true| / true, 0 to 0.5 and more. Depth is shown as inverse depth (near
+    is bright); the predicted and the true one of all pictures share one colour range, with a bar
+    in metres (without truth: in the model's unit). Pixels that were not measured are grey. A row
+    that no picture has is left out.
 
     Args:
       pictures: one or more.
@@ -72,7 +73,8 @@ def draw_depth_panel(pictures: Sequence[DepthPicture], title: str = ""):
                                 1 - (top + row * (down + _GAP) + tall) / size[1],
                                 wide / size[0], tall / size[1]])
 
-    colours = {"rgb": {}, "error": {"cmap": "viridis", "vmin": 0.0, "vmax": _LARGEST_ERROR}, "mask": {"cmap": "gray", "vmin": 0.0, "vmax": 1.0},
+    colours = {"rgb": {}, "mask": {"cmap": "gray", "vmin": 0.0, "vmax": 1.0},
+               "error": {"cmap": "viridis", "vmin": 0.0, "vmax": _LARGEST_ERROR},
                "depth": _depth_colours(pictures)}
     for row, (label, images, kind) in enumerate(rows):
         figure.text(0.6 * _LEFT / size[0], 1 - (top + row * (down + _GAP) + down / 2) / size[1],

@@ -10,7 +10,8 @@ from tqdm import tqdm
 
 from tfdepth.checks import UserError, check_size
 from tfdepth.data.datasets import load_drives, split_drives
-from tfdepth.data.pipeline import open_source, sample_names, training_batches, unreadable
+from tfdepth.data.pipeline import open_source, sample_names, training_batches
+from tfdepth.data.unreadable import unreadable
 from tfdepth.runs.checkpoints import Checkpoints, list_steps
 from tfdepth.runs.config import check_config, first_stage_of, with_absolute_paths
 from tfdepth.runs.folder import RunFolder, open_run
