@@ -2,11 +2,13 @@
 import subprocess
 import sys
 
+import check_data as tool
 import numpy as np
 import pytest
 
 from data_folders import (REAL_KITTI, needs_real_kitti, write_camera, write_frames, write_kitti,
                           write_poses)
+from kitti_raw_folder import write_kitti_raw
 from tfdepth.data import check, images
 from tfdepth.data.config import DataConfig
 
@@ -115,7 +117,7 @@ def test_static_share_and_jumps(kitti):
     write_poses(kitti / "poses" / "00.txt", positions)
     report = _check(kitti)
     assert report.drives[0].static_share == 0.5
-    _one(report.warnings, "jump 48.0 m after frame 5", "metres")
+    _one(report.warnings, "jumps 48.0 m after frame 5", "metres")
     write_poses(kitti / "poses" / "00.txt", [(0, 0, 0.001 * k) for k in range(7)])
     report = _check(kitti)
     _one(report.warnings, "100% of the neighbouring frames are static", "lower min_translation")
@@ -148,3 +150,21 @@ def test_no_tensorflow_is_imported():
     code = ("import sys, tfdepth.data.check, tfdepth.data.datasets; "
             "sys.exit('tensorflow' in sys.modules)")
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_kitti_raw_beside_the_published_counts(tmp_path, capsys):
+    """By the roles of the Eigen split: one training, one validation and one test drive."""
+    write_kitti_raw(tmp_path, drives=("2011_09_26_drive_0001", "2011_09_26_drive_0005",
+                                      "2011_09_26_drive_0009"))
+    scan = next(tmp_path.rglob("velodyne_points/data/*.bin"))
+    flags = [f"--root={tmp_path}", "--camera=image_02,image_03"]
+    assert tool.main(["kitti_raw", *flags]) == 0
+    text = capsys.readouterr().out
+    # 12 frames a drive and camera, without the first and the last
+    assert "Eigen split: 20 training and 20 validation samples here; 39,810 and 4,424" in text
+    assert "27 of these are not here" in text
+    assert "test       2011_09_26_drive_0009/image_02, 2011_09_26_drive_0009/image_03" in text
+    assert tool.main(["kitti_depth", *flags]) == 0
+    scan.write_bytes(b"123")
+    assert tool.main(["kitti_raw", *flags, "--full"]) == 1
+    assert f"{scan}: expected a LiDAR scan" in capsys.readouterr().out

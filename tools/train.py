@@ -6,11 +6,11 @@ two cores), and ends with tables and pictures.
 
 Examples:
   python tools/train.py
-  python tools/train.py --config configs/sfmlearner.py:release --config.data.root=~/kitti_odometry \\
+  python tools/train.py --config configs/sfmlearner.py:release --config.data.root=~/kitti_raw \\
       --workdir runs/release
   python tools/train.py --config configs/monodepth2.py:quick --config.data.root=my_video.mp4 \\
       --workdir runs/mine --config.train.epochs=20
-  python tools/train.py --config configs/idce_ham.py:v_joint_k_m --config.data.root=~/kitti_odometry \\
+  python tools/train.py --config configs/idce_ham.py:v_joint_k_m --config.data.root=~/kitti_raw \\
       --workdir runs/joint --config.train.init_from=runs/imagenet
 """
 import sys

@@ -64,7 +64,7 @@ def _describe(drive: Drive) -> DriveReport:
         name=drive.name, frames=len(drive), size=drive.size,
         field_of_view=intrinsics_file.field_of_view(drive.intrinsics, drive.size),
         gaps=dict(zip(steps.tolist(), counts.tolist())),
-        has_poses=drive.world_from_camera is not None,
+        has_poses=drive.world_from_camera is not None, in_metres=motion.measured_in_metres(drive),
         has_depth=drive.depth_paths is not None, has_moving=drive.moving_paths is not None)
 
 
@@ -151,11 +151,12 @@ def _check_frames(drive: Drive, row: DriveReport, config: DataConfig, report: Re
 
 def _check_motion(drive: Drive, row: DriveReport, config: DataConfig, report: Report):
     """Static share, and steps that no camera makes."""
-    if row.bad_files and not row.has_poses:
+    if row.bad_files and not row.in_metres:
         return  # measuring would need those files
     try:
-        steps = motion.motion(drive)
-        static = motion.static_pairs(drive, 1, config.min_translation, config.min_image_change)
+        steps = motion.motion(drive, config.frame_gap)
+        static = motion.static_pairs(drive, config.frame_gap, config.min_translation,
+                                     config.min_image_change)
     except UserError as error:
         row.bad_files.append(str(error))
         report.problems.append(Finding(str(error), "replace or remove the file"))
@@ -169,11 +170,11 @@ def _check_motion(drive: Drive, row: DriveReport, config: DataConfig, report: Re
         report.warnings.append(Finding(
             f"{row.name}: {row.static_share:.0%} of the neighbouring frames are static",
             "record with more motion, keep fewer frames a second, or lower "
-            + ("min_translation" if row.has_poses else "min_image_change")))
+            + ("min_translation" if row.in_metres else "min_image_change")))
     longest = int(np.nanargmax(steps))
-    if row.has_poses and steps[longest] > _LONG_STEP:
+    if row.in_metres and steps[longest] > _LONG_STEP:
         report.warnings.append(Finding(
-            f"{row.name}: the poses jump {steps[longest]:.1f} m after frame "
+            f"{row.name}: the camera jumps {steps[longest]:.1f} m after frame "
             f"{drive.frame_numbers[longest]} (median {row.median_motion:.2f} m)",
             "poses must be in metres, world_from_camera, a row for each frame"))
 
@@ -200,7 +201,7 @@ def _check_roles(config: DataConfig, drives: Sequence[Drive], report: Report):
         return
     report.roles = {role: tuple(drive.name for drive in chosen)
                     for role, chosen in zip(split._fields, split)}
-    unreadable = {row.name for row in report.drives if row.bad_files and not row.has_poses}
+    unreadable = {row.name for row in report.drives if row.bad_files and not row.in_metres}
     for role, chosen in (("train", split.train), ("validation", split.validation)):
         if role != "train" and not chosen or unreadable & {drive.name for drive in chosen}:
             continue

@@ -23,6 +23,7 @@ class DriveReport:
     field_of_view: Tuple[float, float]    # (horizontal, vertical), degrees
     gaps: Dict[int, int]                  # difference of frame numbers -> pairs; 1 = neighbours
     has_poses: bool
+    in_metres: bool                       # motion is measured by poses or speed, not by images
     has_depth: bool
     has_moving: bool
     static_share: Optional[float] = None  # of the neighbouring pairs; None = not measured
@@ -79,7 +80,7 @@ def _drive_table(drives: List[DriveReport]) -> List[str]:
     for drive in drives:
         known = [name for name, there in (("poses", drive.has_poses), ("depth", drive.has_depth),
                                           ("moving", drive.has_moving)) if there]
-        unit = "m" if drive.has_poses else "change"
+        unit = "m" if drive.in_metres else "change"
         rows.append((
             drive.name, str(drive.frames), f"{drive.size[1]} x {drive.size[0]}",
             "{:.0f} x {:.0f} deg".format(*drive.field_of_view), str(drive.holes),
