@@ -41,6 +41,7 @@ class Table(NamedTuple):
     columns: Sequence[Column]
     about: str                  # what was scored
     figures: Dict[str, object]  # file name -> matplotlib Figure
+    beside_papers: bool         # whether the papers scored the same data
 
 
 def evaluate_run(workdir, protocol="", data_root="", output=None, drives=(), depth_root="",
@@ -135,7 +136,8 @@ def evaluate_files(protocol, output, predictions="", prediction_kind="depth", da
         places = np.searchsorted(true.frame_numbers, motion.trajectory.frame_numbers)
         figures["trajectory.png"] = draw_trajectories(
             path.world_from_camera[places], {name: motion.trajectory.world_from_camera}, path.name)
-        table = Table(rows, _odometry_columns(protocol), path.name, figures)
+        table = Table(rows, _odometry_columns(protocol), path.name, figures,
+                      _is_papers_sequence(path.name))
     return _write({protocol: table}, RunFolder(output), {}, show)
 
 
@@ -156,7 +158,7 @@ def _table_of_run(name, scene):
     errors = evaluate_synthesis(scene.predictor.system, open_source(scene.scored, scene.config))
     better = ("lower", None, "lower", "lower", None, "lower", None)
     columns = [Column(field, each, 4) for field, each in zip(SynthesisErrors._fields, better)]
-    return Table([(scene.name, errors._asdict())], columns, scene.about, {})
+    return Table([(scene.name, errors._asdict())], columns, scene.about, {}, False)
 
 
 def _depth_table_of_run(name, scene):
@@ -208,7 +210,7 @@ def _depth_table(name, frames, methods, about):
                Column("scale_spread"), Column("images", decimals=0)]
     if any(values["without_truth"] for _, values in rows):
         columns.append(Column("without_truth", decimals=0))
-    return Table(rows, columns, about, {})
+    return Table(rows, columns, about, {}, bool(protocol.frames))
 
 
 def _odometry_table_of_run(name, scene):
@@ -217,7 +219,14 @@ def _odometry_table_of_run(name, scene):
     methods = {"mean motion": means} if means else {}
     methods[scene.name] = [scene.motion(path, _SNIPPET_LENGTH) for path in paths]
     rows, figures = odometry_table(name, paths, methods, scene.alignment)
-    return Table(rows, _odometry_columns(name), scene.about, figures)
+    return Table(rows, _odometry_columns(name), scene.about, figures,
+                 scene.config.dataset == "kitti_odometry"
+                 and any(_is_papers_sequence(path.name) for path in paths))
+
+
+def _is_papers_sequence(name):
+    """Whether a path, or a file of poses, is of sequence 09 or 10."""
+    return name[:2] in ("09", "10")
 
 
 def _odometry_columns(name):
@@ -239,7 +248,7 @@ def _write(tables, folder, facts, show):
     for name, table in tables.items():
         show(format_table(table.rows, table.columns, f"{name}: {ALL_PROTOCOLS[name]}; "
                           f"{table.about}"))
-        rows = published_rows(name)
+        rows = published_rows(name) if table.beside_papers else []
         if rows:
             published[name] = dict(rows)
             show(format_table(rows, _published_columns(rows, table.columns),
