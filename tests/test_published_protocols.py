@@ -114,7 +114,7 @@ def test_a_run_on_the_eigen_split(kitti, tmp_path, toy, capsys):
     text = capsys.readouterr().out
     assert f"THE RUN WAS TRAINED on 1 of these drives: {DRIVE}" in text
     scores = json.loads((tmp_path / "improved" / "evaluation.json").read_text())
-    assert "training mean, unscaled" in scores["protocols"]["improved"]
+    assert "training mean, in metres" in scores["protocols"]["improved"]
     assert evaluate.main([f"--workdir={run}", "--protocol=eigen_stereo", f"--drives={DRIVE}"]) == 2
     assert "video of one camera" in capsys.readouterr().err
     assert evaluate.main([f"--workdir={run}", "--protocol=eigen"]) == 2

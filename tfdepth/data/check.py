@@ -228,10 +228,10 @@ def _beside_published(config: DataConfig, drives: Sequence[Drive], report: Repor
         "  Those take 32 drives, both colour cameras, every frame but the first and last of its "
         "drive and but a list of static frames,",
         "  and draw a tenth of the frames, neighbours of training frames, for validation. Here: "
-        f"all drives that are here ({len(drives)} with their camera)",
+        f"all {len({drive.name.split('/')[0] for drive in drives})} drives that are here",
         "  but the 28 of the test set"
         + (f" ({len(missing)} of these are not here)" if missing else "") + ", the drives of "
         "eigen_validation for validation, and static is a frame from or to which",
-        f"  the vehicle moved less than {config.min_translation:g} m, by its measured speed. With "
-        "all of KITTI raw and both cameras the published static frames",
-        "  and this rule about neighbours give 39,662 and 4,442."]
+        f"  the vehicle moved less than {config.min_translation:g} m, by its measured speed. (With "
+        "the published list of static frames, all of KITTI raw",
+        "  and both cameras, the samples here would be 39,662 and 4,442.)"]

@@ -50,7 +50,7 @@ def list_folder(path: str, what: str) -> List[str]:
       UserError: there is no such folder, or it may not be read.
     """
     if not path:
-        raise UserError(f"root: expected {what}; got an empty path.")
+        raise UserError(f"--root, or --config.data.root: expected {what}; found none.")
     try:
         return sorted((name for name in os.listdir(path) if not name.startswith(".")),
                       key=natural_key)

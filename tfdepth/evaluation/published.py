@@ -23,7 +23,7 @@ def published_rows(protocol: str) -> List[Tuple[str, Dict[str, float]]]:
       protocol: name of a depth or odometry protocol; one without rows gives none.
 
     Returns:
-      [(label, {column: value})]; label is "paper, table: method (training data, supervision,
+      [(label, {column: value})], those that a paper quotes from others last; label is "paper, table: method (training data, supervision,
       size)", values are those that are printed: abs_rel ... a3, ate09_mean ... ate10_std (metres),
       and `note`.
     """
@@ -38,7 +38,12 @@ def published_rows(protocol: str) -> List[Tuple[str, Dict[str, float]]]:
             if row["note"]:
                 values["note"] = row["note"]
             rows.append((f"{label} ({about})" if about else label, values))
-    return rows
+    return sorted(rows, key=lambda row: is_quoted(row[0]))  # stable
+
+
+def is_quoted(label: str) -> bool:
+    """Whether a row is one that its paper quotes: it carries the number of a reference."""
+    return "[" in label
 
 
 def _table():

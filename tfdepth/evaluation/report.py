@@ -16,7 +16,7 @@ from tfdepth.evaluation.odometry_report import (
     true_paths)
 from tfdepth.evaluation.path_errors import PATH_PROTOCOLS
 from tfdepth.evaluation.plots import draw_trajectories, write_figure
-from tfdepth.evaluation.published import published_rows
+from tfdepth.evaluation.published import is_quoted, published_rows
 from tfdepth.evaluation.report_pictures import panel_of_frames, write_pictures
 from tfdepth.evaluation.scene import KITTI_RAW, Scene
 from tfdepth.evaluation.scored_frames import find_frames, frames_of_drives, has_depth
@@ -196,9 +196,10 @@ def _published_depth_table(name, scene):
     if is_eigen and config.dataset in KITTI_RAW:
         mean = mean_depth(scene.train, protocol)
         # It is in metres: scaled by the median it would be another, better, method.
-        table.rows.insert(0, depth_row("training mean, unscaled", (mean for _ in frames), frames,
-                                       dataclasses.replace(protocol, median_scaling=False,
-                                                           kb_crop=False)))
+        name_of_mean, values = depth_row(
+            "training mean, in metres", (mean for _ in frames), frames,
+            dataclasses.replace(protocol, median_scaling=False, kb_crop=False))
+        table.rows.insert(0, (name_of_mean, {**values, "scale": None, "scale_spread": None}))
     table.figures[f"depth-{name}.png"] = panel_of_frames(frames, protocol, scene)
     return table
 
@@ -251,8 +252,11 @@ def _write(tables, folder, facts, show):
         rows = published_rows(name) if table.beside_papers else []
         if rows:
             published[name] = dict(rows)
-            show(format_table(rows, _published_columns(rows, table.columns),
-                              f"{name}: as printed in the papers"))
+            own = [row for row in rows if not is_quoted(row[0])]
+            quoted = f"; {len(rows) - len(own)} rows that they quote are in evaluation.json"
+            show(format_table(own or rows, _published_columns(own or rows, table.columns),
+                              f"{name}: as printed in the papers, of all frames"
+                              + quoted * (0 < len(own) < len(rows))))
     results = {name: dict(table.rows) for name, table in tables.items()}
     about = {name: table.about for name, table in tables.items()}
     write_json(folder.path / "evaluation.json",
