@@ -166,7 +166,7 @@ def test_too_short_is_not_available():
     apart = path_errors(truth[[0, 3]], truth, KITTI, [0, 3])
     assert (apart.rpe_m, apart.rpe_deg) == (None, None)
     single = path_errors(truth[:1], truth[:1], KITTI)
-    assert (single.ate_m, single.rpe_m, single.translation_percent) == (0, None, None)
+    assert (single.ate_m, single.rpe_m, single.translation_percent) == (None, None, None)
 
 
 def test_no_motion_has_the_error_of_standing_still():

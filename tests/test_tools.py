@@ -214,7 +214,9 @@ def test_console_stays_ours(tmp_path):
     root = write_kitti(tmp_path / "kitti", count=6)
     command = [sys.executable, ROOT / "tools" / "train.py", *arguments(
         root, tmp_path / "run", "--config.train.steps=100000", "--config.train.log_every=1")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
+    heeded = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # shells mute it in the background
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                          preexec_fn=heeded) as run:
         deadline = time.time() + 240
         while not (tmp_path / "run" / "metrics.jsonl").exists() and time.time() < deadline:
             time.sleep(0.05)
