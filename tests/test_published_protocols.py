@@ -4,6 +4,7 @@ import json
 import evaluate
 import numpy as np
 import pytest
+from data_folders import write_kitti
 from helpers import PARITY, needs_shared, parity
 from kitti_raw_folder import write_kitti_raw
 from PIL import Image
@@ -152,6 +153,33 @@ def test_make3d_and_nyu(tmp_path):
     assert 0.08 < row["abs_rel"] < 0.1
 
 
+def test_trivial_baselines(kitti, tmp_path):
+    """Mean depth of a drive that is not scored, and mean motion of a sequence that is not."""
+    root = tmp_path / "raw"
+    write_kitti_raw(root, drives=("2011_09_26_drive_0001", DRIVE), frames=27, size=SIZE)
+    row = score(tmp_path / "d", "--baseline", "--protocol=eigen", f"--data_root={root}",
+                f"--drives={DRIVE}")["protocols"]["eigen"]["training mean, in metres"]
+    assert row["images"] > 10 and row["abs_rel"] > 0 and row["scale"] is None
+    sequences = tmp_path / "odometry"
+    for sequence in ("00", "09"):
+        write_kitti(sequences, sequence, count=9)
+    row = score(tmp_path / "m", "--baseline", "--protocol=odometry_sfmlearner", "--drives=09",
+                f"--data_root={sequences}")["protocols"]["odometry_sfmlearner"]["mean motion"]
+    # all steps turn by the same angle, so the mean motion is the first one with the mean shift
+    poses = np.tile(np.eye(4), (9, 1, 1))
+    poses[:, :3] = np.loadtxt(sequences / "poses" / "09.txt").reshape(9, 3, 4)
+    steps = [np.linalg.inv(poses[k]) @ poses[k + 1] for k in range(8)]
+    mean = steps[0].copy()
+    mean[:3, 3] = np.mean([step[:3, 3] for step in steps], axis=0)
+    guess = np.stack([np.linalg.matrix_power(mean, k)[:3, 3] for k in range(5)])
+    errors = []
+    for start in range(5):
+        true = (np.linalg.inv(poses[start]) @ poses[start:start + 5])[:, :3, 3]
+        errors.append(np.linalg.norm((guess * true).sum() / (guess**2).sum() * guess - true) / 5)
+    assert row["num_snippets"] == 5
+    np.testing.assert_allclose(row["ate_sfmlearner_mean"], np.mean(errors), rtol=1e-6)
+
+
 @needs_shared
 def test_trajectories_of_others(tmp_path):
     """The published result of sequence 10, as KITTI text with frame numbers: the known errors."""
@@ -221,7 +249,7 @@ def test_published_rows_keep_protocols_apart():
 
 
 @pytest.mark.parametrize("flags, words", [
-    ([], "expected one of --workdir, --predictions and --trajectory; found none"),
+    ([], "expected one of --workdir, --predictions, --trajectory and --baseline; found none"),
     (["--predictions=x.npy"], "--predictions needs --protocol"),
     (["--predictions=x.npy", "--protocol=eigen", "--output=o"], "needs --data_root"),
     (["--trajectory=x.txt", "--protocol=odometry_kitti", "--output=o"], "needs --truth"),

@@ -13,6 +13,8 @@ Examples:
       --dataset kitti_odometry --data_root ~/kitti_odometry
   python tools/evaluate.py --predictions disparities.npy --prediction_kind disparity \\
       --protocol eigen_monodepth2 --data_root ~/kitti_raw --output scores
+  python tools/evaluate.py --baseline --protocol odometry_sfmlearner --data_root ~/kitti_odometry \\
+      --drives 09,10 --output scores
   python tools/evaluate.py --trajectory 09.txt --truth ~/kitti_odometry/poses/09.txt \\
       --protocol odometry_kitti --output scores
 
@@ -59,6 +61,9 @@ def define_flags(values):
     define("prediction_kind", "depth", "of predictions: depth, or disparity (1 / depth)")
     define("trajectory", "", "in place of a run: poses as KITTI or TUM text, or a folder of "
            "SfMLearner's snippets")
+    flags.DEFINE_bool("baseline", False, "in place of a run: the mean depth of KITTI raw's "
+                      "training drives, or the mean motion of KITTI odometry's other sequences",
+                      flag_values=values)
     define("truth", "", "the true poses of --trajectory")
     define("times", "", "seconds of every frame, as KITTI's times.txt, for poses as TUM text")
     define("dataset", "", "score other data than the run's own: a data set of tools/check_data.py; "
@@ -74,15 +79,16 @@ FLAGS = {  # what is scored -> the flags it takes, those that it needs first
     "predictions": (("protocol", "output", "data_root"),
                     ("prediction_kind", "depth_root", "drives")),
     "trajectory": (("protocol", "output", "truth"), ("times", "alignment")),
+    "baseline": (("protocol", "output", "data_root"), ("depth_root", "drives", "alignment")),
 }
 
 
 def evaluate(values):
     from tfdepth.checks import UserError
-    from tfdepth.evaluation.report import evaluate_files, evaluate_run
+    from tfdepth.evaluation.report import evaluate_baseline, evaluate_files, evaluate_run
     given = [name for name in FLAGS if values[name].value]
     if len(given) != 1:
-        raise UserError("expected one of --workdir, --predictions and --trajectory; "
+        raise UserError("expected one of --workdir, --predictions, --trajectory and --baseline; "
                         f"found {' and '.join(given) or 'none'}.")
     needed, others = FLAGS[given[0]]
     for name in needed:
@@ -95,6 +101,10 @@ def evaluate(values):
     if values.workdir:
         evaluate_run(values.workdir, values.protocol, values.data_root, values.output or None,
                      drives, values.depth_root, values.dataset, values.flip, values.alignment)
+        return
+    if values.baseline:
+        evaluate_baseline(values.protocol, values.output, values.data_root, drives,
+                          values.depth_root, values.alignment)
         return
     evaluate_files(values.protocol, values.output, values.predictions, values.prediction_kind,
                    values.data_root, values.trajectory, values.truth, values.times, drives,

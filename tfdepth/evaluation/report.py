@@ -1,4 +1,4 @@
-"""Evaluates a run, or anyone's files: tables for the terminal, JSON, CSV, and pictures."""
+"""Evaluates a run, anyone's files, or the trivial answers: tables for the terminal, JSON, CSV, and pictures."""
 import dataclasses
 import os
 from typing import Dict, List, NamedTuple, Sequence
@@ -6,6 +6,8 @@ from typing import Dict, List, NamedTuple, Sequence
 import numpy as np
 
 from tfdepth.checks import UserError, check_choice
+from tfdepth.data.config import DataConfig
+from tfdepth.data.datasets import load_drives, split_drives
 from tfdepth.data.files import expand
 from tfdepth.data.pipeline import open_source
 from tfdepth.evaluation.depth_metrics import HIGHER_IS_BETTER, PROTOCOLS
@@ -141,6 +143,45 @@ def evaluate_files(protocol, output, predictions="", prediction_kind="depth", da
     return _write({protocol: table}, RunFolder(output), {}, show)
 
 
+def evaluate_baseline(protocol, output, data_root, drives=(), depth_root="", alignment="",
+                      show=print):
+    """Scores what knows nothing of an image: the training set's mean depth, or its mean motion.
+
+    Args:
+      protocol: of depth on the Eigen test set: mean LiDAR depth of each pixel over KITTI raw's
+        other drives, in metres. Of odometry: mean motion of KITTI odometry's other sequences.
+      data_root: folder of KITTI raw, or of KITTI odometry.
+      drives: to score; () = of the Eigen test set all, of odometry 09 and 10.
+      output, depth_root, alignment, show: as for `evaluate_files`.
+
+    Returns: {protocol: {method: {column: value}}}.
+    Raises: UserError: data that are missing or malformed, or a protocol of other data.
+    """
+    depth = [name for name, row in PROTOCOLS.items() if row.frames in ("eigen", "improved")]
+    check_choice("--protocol: one of --baseline", protocol,
+                 [*depth, *ODOMETRY_PROTOCOLS, *PATH_PROTOCOLS])
+    root = os.path.abspath(expand(data_root))
+    if protocol in depth:
+        config = DataConfig(dataset="kitti_raw", root=root, cameras=("image_02",),
+                            test_drives=("eigen_test",))
+        frames = find_frames(PROTOCOLS[protocol].frames, root, drives, depth_root)
+        row = _mean_depth_row(split_drives(config, load_drives(config)).train, frames, protocol)
+        table = _depth_table(protocol, frames, {}, f"{len(frames)} frames of {root}")
+        table.rows.append(row)
+    else:
+        config = DataConfig(dataset="kitti_odometry", root=root, test_drives=drives or ("09", "10"))
+        split = split_drives(config, load_drives(config))
+        paths = true_paths(split.test)
+        means = mean_motions(true_paths(split.train), paths, _SNIPPET_LENGTH)
+        if not means:
+            raise UserError(f"--data_root {root}: expected poses of training sequences beside "
+                            f"{', '.join(config.test_drives)}; found none.")
+        rows, figures = odometry_table(protocol, paths, {"mean motion": means}, alignment)
+        table = Table(rows, _odometry_columns(protocol), ", ".join(path.name for path in paths),
+                      figures, any(_is_papers_sequence(path.name) for path in paths))
+    return _write({protocol: table}, RunFolder(output), {}, show)
+
+
 def _defaults(scene):
     if scene.config.dataset not in KITTI_RAW or scene.drives:
         return DEFAULT_PROTOCOLS
@@ -194,14 +235,18 @@ def _published_depth_table(name, scene):
     depths = depths_of_run(scene.predictor, frames, protocol, scene.flip)
     table = _depth_table(name, frames, {scene.name: depths}, about)
     if is_eigen and config.dataset in KITTI_RAW:
-        mean = mean_depth(scene.train, protocol)
-        # It is in metres: scaled by the median it would be another, better, method.
-        name_of_mean, values = depth_row(
-            "training mean, in metres", (mean for _ in frames), frames,
-            dataclasses.replace(protocol, median_scaling=False, kb_crop=False))
-        table.rows.insert(0, (name_of_mean, {**values, "scale": None, "scale_spread": None}))
+        table.rows.insert(0, _mean_depth_row(scene.train, frames, name))
     table.figures[f"depth-{name}.png"] = panel_of_frames(frames, protocol, scene)
     return table
+
+
+def _mean_depth_row(train, frames, name):
+    """The mean depth of training drives is in metres: scaled by the median it would be another,
+    better, method."""
+    protocol = dataclasses.replace(PROTOCOLS[name], median_scaling=False, kb_crop=False)
+    mean = mean_depth(train, protocol)
+    method, values = depth_row("training mean, in metres", (mean for _ in frames), frames, protocol)
+    return method, {**values, "scale": None, "scale_spread": None}
 
 
 def _depth_table(name, frames, methods, about):
