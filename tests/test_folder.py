@@ -118,7 +118,7 @@ def test_nothing_to_read(tmp_path):
     (tmp_path / "notes.txt").write_text("x")
     assert "found notes.txt" in _refused(str(tmp_path))
     assert "found another file" in _refused(str(tmp_path / "notes.txt"))
-    assert "empty path" in _refused("")
+    assert "--config.data.root: expected" in _refused("")
 
 
 def test_bad_frames(tmp_path):

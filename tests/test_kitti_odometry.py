@@ -94,7 +94,7 @@ def test_no_such_folder_and_nothing_in_it(tmp_path):
     message = _refused(tmp_path / "absent" / "deep")
     assert "no such folder" in message and f"exists is {tmp_path}." in message
     assert "found no folder sequences, but nothing" in _refused(tmp_path)
-    assert "empty path" in _refused("")
+    assert "--config.data.root: expected" in _refused("")
     (tmp_path / "file").write_text("x")
     assert "found a file" in _refused(tmp_path / "file")
     (tmp_path / "sequences" / "00").mkdir(parents=True)

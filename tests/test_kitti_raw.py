@@ -331,7 +331,7 @@ def test_drives_are_chosen_and_those_without_images_left_out_aloud(tmp_path, cap
 
 def test_no_such_folder_and_nothing_in_it(tmp_path):
     assert "no such folder" in _refused(tmp_path / "absent")
-    assert "empty path" in _refused("")
+    assert "--config.data.root: expected" in _refused("")
     assert "found no such image folder in 0 dates with 0 drives (nothing)" in _refused(tmp_path)
     (_folder(tmp_path) / "image_02").mkdir(parents=True)
     message = _refused(tmp_path)
