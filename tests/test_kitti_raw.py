@@ -13,6 +13,8 @@ from kitti_raw_folder import (DRIVES, RADIUS, SPEED, STEP, depth_folder, write_c
                               write_images, write_kitti_raw, write_timestamps)
 from tfdepth.checks import UserError
 from tfdepth.data import images, kitti_calibration, kitti_raw
+from tfdepth.data.config import DataConfig
+from tfdepth.data.datasets import load_drives
 
 ONE = DRIVES[:1]
 
@@ -367,3 +369,15 @@ def test_listing_opens_two_images_a_camera(tmp_path, monkeypatch):
     monkeypatch.setattr(images, "read_image", None)
     kitti_raw.load(str(tmp_path), cameras=("image_02", "image_03"))
     assert len(opened) == 2 * 2 * len(DRIVES)
+
+
+def test_drives_without_annotated_depth_are_named(tmp_path, caplog):
+    """As a training set with depth: a drive without a map is left out, and said to be."""
+    write_kitti_raw(tmp_path, drives=DRIVES[:1])
+    write_kitti_raw(tmp_path, drives=DRIVES[1:2], depth=None)
+    config = DataConfig(dataset="kitti_depth", root=str(tmp_path), cameras=("image_02",))
+    assert [drive.name for drive in load_drives(config)] == [f"{DRIVES[0]}/image_02"]
+    assert f"no annotated depth and are left out: {DRIVES[1]}/image_02" in caplog.text
+    shutil.rmtree(tmp_path / DRIVES[0][:10] / f"{DRIVES[0]}_sync" / "proj_depth")
+    with pytest.raises(UserError, match="expected annotated depth"):
+        load_drives(config)

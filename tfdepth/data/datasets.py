@@ -1,6 +1,7 @@
 """The table of data sets, and which drives train, validate and test."""
 import dataclasses
 import functools
+import logging
 from typing import NamedTuple, Sequence, Tuple
 
 from tqdm import tqdm
@@ -10,6 +11,8 @@ from tfdepth.data import (
     cityscapes, files, folder, intrinsics_file, kitti_odometry, kitti_raw, kitti_splits, nyu)
 from tfdepth.data.config import DataConfig
 from tfdepth.data.drives import Drive
+
+_LOG = logging.getLogger(__name__)
 
 
 class Split(NamedTuple):
@@ -28,7 +31,14 @@ def _load_kitti_raw(config: DataConfig, annotated: bool = False) -> Tuple[Drive,
                             depth_root=config.depth_root)
     if not annotated:
         return drives
-    # The annotated set has its own training drives: those without a map teach nothing.
+    without = [drive.name for drive in drives if drive.depth_paths is None]
+    if len(without) == len(drives):
+        raise UserError(f"{config.depth_root or config.root}: expected annotated depth, as "
+                        "{drive}_sync/proj_depth/groundtruth/image_02/0000000005.png; found none. "
+                        "--config.data.depth_root names its folder.")
+    if without:
+        _LOG.warning("%d of %d drives have no annotated depth and are left out: %s", len(without),
+                     len(drives), files.listing(without))
     return tuple(drive for drive in drives if drive.depth_paths is not None)
 
 

@@ -53,7 +53,7 @@ def load(root: str, cameras: Sequence[str] = (), sequences: Sequence[str] = (),
     present = _image_folders(root)
     for name in sequences:
         check_choice(f"{root}: a sequence", name, present)
-        if not _choose(present[name], cameras):
+        if not choose_cameras(present[name], cameras):
             raise UserError(f"{os.path.join(root, 'sequences', name)}: expected "
                             f"{wanted or ' or '.join(CAMERAS)}; "
                             f"found {files.listing(present[name])}.")
@@ -67,13 +67,13 @@ def load(root: str, cameras: Sequence[str] = (), sequences: Sequence[str] = (),
         _LOG.warning("%s: %d of %d sequences have no %s and are left out: %s", root, len(skipped),
                      len(present), wanted or "images", files.listing(skipped))
     return tuple(_load_drive(root, name, camera, stereo)
-                 for name in chosen for camera in _choose(present[name], cameras))
+                 for name in chosen for camera in choose_cameras(present[name], cameras))
 
 
 def skipped_sequences(root: str, cameras: Sequence[str] = ()) -> Tuple[str, ...]:
     """Names of the sequences that lack pictures of these cameras, so that `load` omits them."""
     present = _image_folders(files.expand(root))
-    return tuple(name for name, folders in present.items() if not _choose(folders, cameras))
+    return tuple(name for name, folders in present.items() if not choose_cameras(folders, cameras))
 
 
 def read_projections(path: str) -> Dict[str, np.ndarray]:
@@ -136,8 +136,12 @@ def _image_folders(root: str) -> Dict[str, List[str]]:
     return present
 
 
-def _choose(folders: Sequence[str], cameras: Sequence[str]) -> Sequence[str]:
-    """The image folders to read among those of a sequence, () if one is not there."""
+def choose_cameras(folders: Sequence[str], cameras: Sequence[str]) -> Sequence[str]:
+    """The image folders to read among those of a sequence or drive.
+
+    Args: folders: those that are there, the preferred first. cameras: wanted; () = the first.
+    Returns: () if one of `cameras` is not there.
+    """
     if cameras:
         return tuple(cameras) if set(cameras) <= set(folders) else ()
     return tuple(folders[:1])

@@ -24,6 +24,7 @@ from tfdepth.checks import UserError, check_choice
 from tfdepth.data import files, images, kitti_calibration, oxts
 from tfdepth.data.drives import Drive
 from tfdepth.data.frame_numbers import NumberedFrames, numbered_frames
+from tfdepth.data.kitti_odometry import choose_cameras
 
 CAMERAS = ("image_02", "image_00", "image_03", "image_01")  # () takes the first of a drive
 STEREO_PAIRS = {"image_00": "image_01", "image_01": "image_00",
@@ -69,7 +70,7 @@ def load(root: str, cameras: Sequence[str] = (), drives: Sequence[str] = (),
     present = _image_folders(root)
     for name in drives:
         check_choice(f"{root}: a drive", name, present)
-        if not _choose(present[name], cameras):
+        if not choose_cameras(present[name], cameras):
             raise UserError(f"{_folder(root, name)}: expected {wanted or ' or '.join(CAMERAS)}; "
                             f"found {files.listing(present[name])}.")
     skipped = skipped_drives(root, cameras)
@@ -82,7 +83,7 @@ def load(root: str, cameras: Sequence[str] = (), drives: Sequence[str] = (),
         _LOG.warning("%s: %d of %d drives have no %s and are left out: %s", root, len(skipped),
                      len(present), wanted or "images", files.listing(skipped))
     loaded = tuple(drive for name in chosen for drive in _load_cameras(
-        root, name, _choose(present[name], cameras), stereo, depth_root or root, motion))
+        root, name, choose_cameras(present[name], cameras), stereo, depth_root or root, motion))
     if depth_root and all(drive.depth_paths is None for drive in loaded):
         names = files.list_folder(depth_root, f"a folder that holds {_DEPTH_LAYOUT}")
         raise UserError(f"{depth_root}: expected {_DEPTH_LAYOUT}, itself or in train, val or the "
@@ -94,7 +95,7 @@ def load(root: str, cameras: Sequence[str] = (), drives: Sequence[str] = (),
 def skipped_drives(root: str, cameras: Sequence[str] = ()) -> Tuple[str, ...]:
     """Names of the drives that lack pictures of these cameras, so that `load` omits them."""
     present = _image_folders(files.expand(root))
-    return tuple(name for name, folders in present.items() if not _choose(folders, cameras))
+    return tuple(name for name, folders in present.items() if not choose_cameras(folders, cameras))
 
 
 def _folder(root: str, name: str) -> str:
@@ -119,13 +120,6 @@ def _image_folders(root: str) -> Dict[str, List[str]]:
         raise UserError(f"{root}: expected {_LAYOUT}; found no such image folder in "
                         f"{len(dates)} dates with {len(present)} drives ({files.listing(names)}).")
     return present
-
-
-def _choose(folders: Sequence[str], cameras: Sequence[str]) -> Sequence[str]:
-    """The image folders to read among those of a drive, () if one is not there."""
-    if cameras:
-        return tuple(cameras) if set(cameras) <= set(folders) else ()
-    return tuple(folders[:1])
 
 
 def _load_cameras(root: str, name: str, cameras: Sequence[str], stereo: bool,
