@@ -225,9 +225,10 @@ def test_training_step(name, dtype, monkeypatch):
     for level, (photometric, smoothness) in enumerate(levels):
         np.testing.assert_allclose(photometric + 1e-3 * smoothness,
                                    arrays[f"{case.prefix}loss_scale{level}"], rtol=1e-5)
-    # In float32 a pixel of this case lies on the edge of the automask and falls to its other side,
-    # which moves the gradients of a level by a per cent; float64 has the reference's.
-    slack = 2e-2 if (name, dtype) == ("mono + stereo", "float32") else 0.0
+    # In float32 one or two pixels of these cases lie on the edge of the automask (margins of 3e-6 to
+    # 7e-6, where errors are exact to 7e-5) and fall to its other side, which moves the gradients of a
+    # level by a per cent; float64 has the reference's.
+    slack = 2e-2 if case.stereo and dtype == "float32" else 0.0
     check_gradients(case, dict(zip(flat, gradients)), arrays, limits, slack)
     if "common/disp0" in arrays and case.prefix == "ac_true/":
         check_maps(case, system, batch, prediction, levels, arrays, limits)

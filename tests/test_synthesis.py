@@ -63,8 +63,9 @@ def warp_slowly(sources, depth, intrinsics, source_from_target, border):
 def test_equals_an_independent_warp(scene, border):
     images, valid = warp_slowly(*scene, border)
     views = synthesize_target(*map(tf.constant, scene), border)
-    _, in_front = source_pixels(*map(tf.constant, scene[1:]))
-    in_front = in_front.numpy().reshape(BATCH, SOURCES, HEIGHT, WIDTH)
+    *_, in_front = source_pixels(*map(tf.constant, scene[1:]))
+    in_front = in_front.numpy()
+    assert in_front.shape == (BATCH, SOURCES, HEIGHT, WIDTH)
     assert 0.3 < valid.mean() < 0.9 and not in_front.all()
     np.testing.assert_array_equal(views.valid, valid)
     np.testing.assert_allclose(views.images[in_front], images[in_front], atol=1e-12)

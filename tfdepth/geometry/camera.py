@@ -72,21 +72,20 @@ def project(points, intrinsics):
     check_shape("points", points, ["B", "N", 3])
     check_shape("intrinsics", intrinsics, ["B", 3, 3])
     homogeneous = matmul(intrinsics, tf.linalg.matrix_transpose(points))   # [B, 3, N]
-    pixels, in_front = divide_by_depth(homogeneous)
-    return tf.linalg.matrix_transpose(pixels), in_front
+    u, v, in_front = divide_by_depth(*tf.unstack(homogeneous, axis=-2))
+    return tf.stack([u, v], axis=-1), in_front
 
 
-def divide_by_depth(homogeneous):
-    """(x, y, z) -> (x / z, y / z) where z >= MIN_DEPTH: [..., 3, N] -> [..., 2, N], [..., N] bool.
+def divide_by_depth(x, y, z):
+    """Returns x / z, y / z and whether z >= MIN_DEPTH, tensors of one shape.
 
-    Elsewhere (-2, -2) with a zero gradient: dividing by a depth that is nearly zero or negative
+    Where it is not, -2, -2 with a zero gradient: dividing by a depth that is nearly zero or negative
     would mirror points behind the camera into the picture.
     """
-    z = homogeneous[..., 2, :]
     in_front = z >= MIN_DEPTH                                              # False for NaN
     inverse_z = 1.0 / tf.where(in_front, z, tf.ones_like(z))
-    pixels = homogeneous[..., :2, :] * inverse_z[..., tf.newaxis, :]
-    return tf.where(in_front[..., tf.newaxis, :], pixels, -2.0 * tf.ones_like(pixels)), in_front
+    u, v = (tf.where(in_front, each * inverse_z, tf.constant(-2.0, z.dtype)) for each in (x, y))
+    return u, v, in_front
 
 
 def resize_intrinsics(intrinsics, scale_yx, keep_pixel_centres=True):

@@ -9,7 +9,7 @@ import tensorflow as tf
 from tfdepth.checks import check_shape
 from tfdepth.geometry import camera
 from tfdepth.geometry.products import matmul
-from tfdepth.geometry.sampling import bilinear_sample
+from tfdepth.geometry.sampling import sample_at
 
 
 class SynthesizedViews(NamedTuple):
@@ -43,11 +43,12 @@ def synthesize_target(sources, depth, intrinsics, source_from_target, border="ze
     check_shape("depth", depth, ["B", height, width, 1])
     check_shape("intrinsics", intrinsics, ["B", 3, 3])
     check_shape("source_from_target", source_from_target, ["B", "S", 4, 4])
-    pixels, _ = source_pixels(depth, intrinsics, source_from_target)  # outside where not in front
+    u, v, _ = source_pixels(depth, intrinsics, source_from_target)  # outside where not in front
     shape = tf.shape(sources)
-    flat = lambda tensor: tf.reshape(tensor, tf.concat([[-1], tf.shape(tensor)[2:]], axis=0))
-    images, valid = bilinear_sample(
-        tf.ensure_shape(flat(sources), [None, *sources.shape[2:]]), flat(pixels), border)
+    flat = lambda tensor: tf.reshape(tensor, [shape[0] * shape[1], shape[2] * shape[3]])
+    pictures = tf.reshape(sources, tf.concat([[-1], shape[2:]], axis=0))
+    images, valid = sample_at(
+        tf.ensure_shape(pictures, [None, *sources.shape[2:]]), flat(u), flat(v), border)
     return SynthesizedViews(tf.reshape(images, shape),
                             tf.reshape(valid, tf.concat([shape[:4], [1]], axis=0)))
 
@@ -57,18 +58,22 @@ def source_pixels(depth, intrinsics, source_from_target):
 
     Args: as `synthesize_target`.
 
-    Returns:
-      pixels: [B, S, H * W, 2], (u, v) in each source; outside every image where not `in_front`.
-      in_front: [B, S, H * W] bool, whether the point lies before the source's camera.
+    Returns: u, v and in_front, [B, S, H, W] each: pixels in each source, outside every image where
+      the point does not lie before the source's camera, bool in_front.
     """
     shape = tf.shape(depth)
-    grid = camera.pixel_grid(shape[1], shape[2], depth.dtype)              # [3, H W]
+    across = tf.cast(tf.range(shape[2]), depth.dtype)                      # [W]
+    down = tf.cast(tf.range(shape[1]), depth.dtype)[:, tf.newaxis]         # [H, 1]
     camera_matrix = intrinsics[:, tf.newaxis]                              # [B, 1, 3, 3]
-    # K (R d K^-1 p + t) = d (K R K^-1) p + K t: one small matrix product a pixel, no 3-D points.
+    # K (R d K^-1 p + t) = d (K R K^-1) p + K t, without 3-D points. Row by row, and (1, u) apart
+    # from v, this is a handful of passes over the pixels; and no matrix product, see `matmul`.
     homography = matmul(matmul(camera_matrix, source_from_target[..., :3, :3]),
                         camera.inverse_intrinsics(camera_matrix))          # [B, S, 3, 3]
     epipole = matmul(camera_matrix, source_from_target[..., :3, 3:])       # [B, S, 3, 1]
-    flat_depth = tf.reshape(depth, [shape[0], 1, 1, -1])                   # [B, 1, 1, H W]
-    points = matmul(homography, grid) * flat_depth + epipole               # [B, S, 3, H W]
-    pixels, in_front = camera.divide_by_depth(points)
-    return tf.linalg.matrix_transpose(pixels), in_front
+    depth = tf.reshape(depth, [shape[0], 1, shape[1], shape[2]])
+    points = []
+    for row in range(3):
+        of_u, of_v, of_one, shift = (each[..., tf.newaxis, tf.newaxis] for each in (
+            *tf.unstack(homography[..., row, :], axis=-1), epipole[..., row, 0]))
+        points.append((of_u * across + (of_v * down + of_one)) * depth + shift)
+    return camera.divide_by_depth(*points)

@@ -25,10 +25,10 @@ def photometric_error(image, target, ssim_weight=0.85):
     Raises: ValueError: as `ssim_error`.
     Source: Godard et al., ICCV 2019, eq. 2 (alpha = 0.85).
     """
-    error = (1.0 - ssim_weight) * tf.reduce_mean(l1_error(image, target), -1, keepdims=True)
+    error = (1.0 - ssim_weight) * l1_error(image, target)
     if ssim_weight > 0:
-        error += ssim_weight * tf.reduce_mean(ssim_error(image, target), -1, keepdims=True)
-    return error
+        error += ssim_weight * ssim_error(image, target)
+    return tf.reduce_mean(error, -1, keepdims=True)
 
 
 def masked_mean(error, valid):
