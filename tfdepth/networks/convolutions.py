@@ -17,20 +17,20 @@ class Convolution(tf.keras.layers.Layer):
     """
 
     def __init__(self, name, channels, kernel, stride=1, activation=None, transposed=False,
-                 normalization="none", initializer="glorot_uniform", initial_bias=0.0):
+                 normalization="none", initializer="glorot_uniform", initial_bias=0.0, dtype=None):
         """Args: normalization: "none": with bias. "batch": batch normalisation without scale
-        instead of the bias, statistics averaged over about 100 steps."""
-        super().__init__(name=name)
+        instead of the bias, statistics averaged over about 100 steps. dtype: as for any layer."""
+        super().__init__(name=name, dtype=dtype)
         check_choice("normalization", normalization, NORMALIZATIONS)
         kind = tf.keras.layers.Conv2DTranspose if transposed else tf.keras.layers.Conv2D
         self.convolution = kind(channels, kernel, strides=stride, padding="same",
-                                use_bias=normalization == "none", name=name,
+                                use_bias=normalization == "none", name=name, dtype=dtype,
                                 kernel_initializer=initializer,
                                 bias_initializer=tf.keras.initializers.Constant(initial_bias))
         self.normalization = None
         if normalization == "batch":
             self.normalization = tf.keras.layers.BatchNormalization(
-                momentum=0.99, epsilon=1e-3, scale=False, name=name)
+                momentum=0.99, epsilon=1e-3, scale=False, name=name, dtype=dtype)
         self.activation = tf.keras.activations.get(activation)
 
     def call(self, features, training=False):

@@ -33,7 +33,7 @@ class DispNet(tf.keras.Model):
         super().__init__(name="depth_net")
         self.min_disparity = min_disparity
         block = dict(activation="relu", normalization=normalization, initializer=initializer)
-        head = dict(activation="sigmoid")
+        head = dict(activation="sigmoid", dtype=tf.keras.backend.floatx())
         if initial_disparity > 0:
             start = (initial_disparity - min_disparity) / 10.0
             head.update(initializer="zeros", initial_bias=math.log(start / (1.0 - start)))
@@ -64,7 +64,8 @@ class DispNet(tf.keras.Model):
                 # An odd side was rounded up on the way down; doubling it overshoots by one.
                 inputs = [legacy_nearest(inputs[0], skip), skip]
             if level < NUM_OUTPUTS:
-                inputs.append(legacy_bilinear(disparities[level], inputs[0]))
+                larger = legacy_bilinear(disparities[level], inputs[0])
+                inputs.append(tf.cast(larger, inputs[0].dtype))
             features = icnv(tf.concat(inputs, axis=-1), training=training)
             if level <= NUM_OUTPUTS:
                 disparities[level - 1] = 10.0 * self.heads[level - 1](features) + self.min_disparity

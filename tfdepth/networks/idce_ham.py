@@ -63,11 +63,12 @@ class HAM(tf.keras.layers.Layer):
     """
 
     def __init__(self):
-        super().__init__(name="ham")
+        super().__init__(name="ham", dtype=tf.keras.backend.floatx())
 
     def build(self, input_shape):
         self.key, self.query, self.value = (
-            (_convolution(input_shape[-1], 3), batch_normalization()) for _ in range(3))
+            (_convolution(input_shape[-1], 3, self.dtype), batch_normalization(dtype=self.dtype))
+            for _ in range(3))
         self.beta = self.add_weight("beta", shape=[], initializer="zeros")
         super().build(input_shape)
 
@@ -89,7 +90,7 @@ class CAM(tf.keras.layers.Layer):
     """
 
     def __init__(self):
-        super().__init__(name="cam")
+        super().__init__(name="cam", dtype=tf.keras.backend.floatx())
 
     def build(self, input_shape):
         self.gamma = self.add_weight("gamma", shape=[], initializer="zeros")
@@ -116,6 +117,6 @@ def build_attention(kind):
     return {"none": lambda: None, "ham": HAM, "cam": CAM}[kind]()
 
 
-def _convolution(channels, kernel):
+def _convolution(channels, kernel, dtype=None):
     he_normal = tf.keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")
-    return SymmetricConvolution(channels, kernel, bias=False, initializer=he_normal)
+    return SymmetricConvolution(channels, kernel, bias=False, initializer=he_normal, dtype=dtype)

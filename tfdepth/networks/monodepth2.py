@@ -26,7 +26,8 @@ class DisparityDecoder(tf.keras.Model):
         block = dict(padding="reflect", activation="elu")
         self.upconvs = [tuple(SymmetricConvolution(channels, 3, **block) for _ in range(2))
                         for channels in DECODER]                           # (before, after) a level
-        self.heads = [SymmetricConvolution(1, 3, padding="reflect", activation="sigmoid")
+        self.heads = [SymmetricConvolution(1, 3, padding="reflect", activation="sigmoid",
+                                           dtype=tf.keras.backend.floatx())
                       for _ in range(num_levels)]
 
     def call(self, encoded):
@@ -54,7 +55,7 @@ class PoseDecoder(tf.keras.Model):
     def __init__(self):
         super().__init__(name="pose_decoder")
         self.net = [SymmetricConvolution(256, kernel, activation="relu") for kernel in (1, 3, 3)]
-        self.net.append(SymmetricConvolution(12, 1))
+        self.net.append(SymmetricConvolution(12, 1, dtype=tf.keras.backend.floatx()))
 
     def call(self, encoded):
         return self.prediction(self.features(encoded))
@@ -83,7 +84,7 @@ class PoseCNN(tf.keras.Model):
         super().__init__(name="pose_cnn")
         self.net = [SymmetricConvolution(channels, kernel, stride=2, activation="relu")
                     for channels, kernel in POSE_CNN]
-        self.pose_conv = SymmetricConvolution(6, 1)
+        self.pose_conv = SymmetricConvolution(6, 1, dtype=tf.keras.backend.floatx())
 
     def call(self, pair):
         return self.prediction(self.features(pair))

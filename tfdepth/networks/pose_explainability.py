@@ -41,17 +41,19 @@ class PoseExplainabilityNet(tf.keras.Model):
                        for level, (channels, kernel) in enumerate(SHARED, start=1)]
         self.pose = [Convolution(f"pose/cnv{level}", channels, kernel, stride=2, **block)
                      for level, (channels, kernel) in enumerate(POSE, start=len(SHARED) + 1)]
-        self.prediction = Convolution("pose/pred", 6 * num_sources, 1)
+        output = dict(dtype=tf.keras.backend.floatx())
+        self.prediction = Convolution("pose/pred", 6 * num_sources, 1, **output)
         self.mask_decoder, self.mask_heads = [], []
         if masks:
             self.mask_decoder = [
                 Convolution(f"exp/upcnv{level}", channels, kernel, stride=2, transposed=True, **block)
                 for level, (channels, kernel) in enumerate(MASKS, start=1)]
             self.mask_heads = [
-                Convolution(f"exp/mask{level}", 2 * num_sources, MASKS[level - 1][1])
+                Convolution(f"exp/mask{level}", 2 * num_sources, MASKS[level - 1][1], **output)
                 for level in range(1, NUM_OUTPUTS + 1)]
 
     def call(self, target, sources, training=False):
+        sources = tf.cast(sources, target.dtype)  # Keras casts the first argument alone
         images = tf.concat([target, *tf.unstack(sources, axis=1)], axis=-1)
         for layer in self.shared:
             images = layer(images, training=training)

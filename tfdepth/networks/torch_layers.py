@@ -17,15 +17,15 @@ class SymmetricConvolution(tf.keras.layers.Conv2D):
     """
 
     def __init__(self, channels, kernel, stride=1, padding="zeros", bias=True, initializer=None,
-                 activation=None):
+                 activation=None, dtype=None):
         """Args: padding: a key of PADDINGS. initializer: of the kernel; None = PyTorch's default,
-        uniform in +-1 / sqrt(fan_in), which biases have too."""
+        uniform in +-1 / sqrt(fan_in), which biases have too. dtype: as for any Keras layer."""
         # At stride 1 TensorFlow's own zero padding has the same number on both sides.
         self._pad = 0 if padding == "zeros" and stride == 1 else kernel // 2
         self._mode = PADDINGS[padding]
         super().__init__(
             channels, kernel, strides=stride, padding="valid" if self._pad else "same",
-            use_bias=bias, activation=activation, kernel_initializer=initializer
+            use_bias=bias, activation=activation, dtype=dtype, kernel_initializer=initializer
             or tf.keras.initializers.VarianceScaling(1.0 / 3.0, "fan_in", "uniform"))
 
     def build(self, input_shape):
@@ -44,9 +44,10 @@ def pad(features, width, mode="CONSTANT"):
     return tf.pad(features, [[0, 0], [width, width], [width, width], [0, 0]], mode)
 
 
-def batch_normalization(gamma="ones"):
+def batch_normalization(gamma="ones", dtype=None):
     """Batch normalisation with PyTorch's constants; `gamma`: initialiser of the scale."""
-    return tf.keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5, gamma_initializer=gamma)
+    return tf.keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5, gamma_initializer=gamma,
+                                              dtype=dtype)
 
 
 def upsample_bilinear(maps, factor):

@@ -37,6 +37,7 @@ class TrainConfig:
     #                                        initialised anew all the same
     first_stage: Tuple[str, ...] = ()      # fields, as "data.flip=False", that differ in a run
     #                                        before this one, whose best weights are the first ones
+    precision: str = "float32"             # of the networks, or "mixed_bfloat16"
     seed: int = 0                          # of initial weights, data order and augmentation
     log_every: int = 20                    # steps between lines of metrics.jsonl
     save_every: int = 0                    # steps between validation + checkpoint; 0 = an epoch

@@ -1,4 +1,6 @@
 """The table of training methods; the type of a config chooses its row."""
+from tfdepth.checks import check_choice
+from tfdepth.systems.base import PRECISIONS, computing_in
 from tfdepth.systems.idce_ham import IdceHam, IdceHamConfig
 from tfdepth.systems.monodepth2 import Monodepth2, Monodepth2Config
 from tfdepth.systems.sfmlearner import SfMLearner, SfMLearnerConfig
@@ -10,13 +12,18 @@ SYSTEMS = {
 }
 
 
-def build_system(config, offsets, stereo=False):
+def build_system(config, offsets, stereo=False, precision="float32"):
     """The system of a config.
 
     Args: config: an instance of a key of SYSTEMS. offsets, stereo: its sources, see `System`.
+      precision: of its networks, one of PRECISIONS.
     Raises: TypeError: if no system has such a config. UserError: if the system refuses its values.
     """
     if type(config) not in SYSTEMS:
         known = ", ".join(sorted(kind.__name__ for kind in SYSTEMS))
         raise TypeError(f"No system for {type(config).__name__}; known: {known}.")
-    return SYSTEMS[type(config)](config, offsets, stereo)
+    check_choice("--config.train.precision", precision, PRECISIONS)
+    with computing_in(precision):
+        system = SYSTEMS[type(config)](config, offsets, stereo)
+    system.precision = precision
+    return system

@@ -2,6 +2,7 @@
 
 Shape letters: B batch, S sources, H rows, W columns.
 """
+import contextlib
 import dataclasses
 from typing import Dict
 
@@ -9,6 +10,22 @@ import tensorflow as tf
 
 from tfdepth.checks import UserError
 from tfdepth.structures import Batch, DepthPrediction
+
+
+# Of networks: weights and their gradients, motion, disparities, geometry and losses stay float32.
+PRECISIONS = ("float32", "mixed_bfloat16")
+
+
+@contextlib.contextmanager
+def computing_in(precision):
+    """Layers that are made in this context compute in one of PRECISIONS."""
+    before = tf.keras.mixed_precision.global_policy()
+    if precision != "float32":
+        tf.keras.mixed_precision.set_global_policy(precision)
+    try:
+        yield
+    finally:
+        tf.keras.mixed_precision.set_global_policy(before)
 
 
 class System(tf.keras.Model):
@@ -22,6 +39,7 @@ class System(tf.keras.Model):
     learns_from_stereo = False
     predicts_motion = True    # False where all sources have known motion
     needs_previous = False    # whether depth of a frame depends on the frame before it
+    precision = "float32"     # of its networks
     resized = "depth"         # or "disparity": what is resized to the size of a picture
 
     def __init__(self, config, offsets, stereo=False):
@@ -82,6 +100,7 @@ class System(tf.keras.Model):
         black = tf.zeros([1, *size, 3], dtype)
         sources = tf.zeros([1, self.num_sources, *size, 3], dtype)
         stereo_from_target = tf.eye(4, batch_shape=[1], dtype=dtype) if self.stereo else None
-        self.forward(Batch(black, sources, black, sources, tf.eye(3, batch_shape=[1], dtype=dtype),
-                           stereo_from_target=stereo_from_target), training=False)
+        with computing_in(self.precision):  # some layers make theirs when they are first called
+            self.forward(Batch(black, sources, black, sources, tf.eye(3, batch_shape=[1], dtype=dtype),
+                               stereo_from_target=stereo_from_target), training=False)
         self.built = True

@@ -74,7 +74,8 @@ def measure_step(config, repeats):
 def _prepare(config):
     """System, optimizer, training step and iterator of batches of a config."""
     check_config(config)
-    system = build_system(config.system, config.data.offsets, config.data.stereo)
+    system = build_system(config.system, config.data.offsets, config.data.stereo,
+                          config.train.precision)
     check_size("--config.data.size", config.data.size, system.size_multiple,
                system.smallest_side)
     system.create_variables(config.data.size)

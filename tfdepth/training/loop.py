@@ -51,7 +51,8 @@ def train(config, workdir, strategy=None):
     strategy = strategy or tf.distribute.get_strategy()
     tf.keras.utils.set_random_seed(config.train.seed)
     with strategy.scope():
-        system = build_system(config.system, config.data.offsets, config.data.stereo)
+        system = build_system(config.system, config.data.offsets, config.data.stereo,
+                              config.train.precision)
         check_size("--config.data.size", config.data.size, system.size_multiple,
                    system.smallest_side)
         split = split_drives(config.data, load_drives(config.data))
