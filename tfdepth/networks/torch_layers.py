@@ -44,9 +44,15 @@ def pad(features, width, mode="CONSTANT"):
     return tf.pad(features, [[0, 0], [width, width], [width, width], [0, 0]], mode)
 
 
-def batch_normalization(gamma="ones"):
+def batch_normalization(gamma="ones", momentum=0.9, epsilon=1e-5):
     """Batch normalisation with PyTorch's constants; `gamma`: initialiser of the scale."""
-    return tf.keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5, gamma_initializer=gamma)
+    return tf.keras.layers.BatchNormalization(momentum=momentum, epsilon=epsilon,
+                                              gamma_initializer=gamma)
+
+
+def upsample_nearest(features):
+    """Doubles both sides, each pixel four times: [B, H, W, C] -> [B, 2 H, 2 W, C]."""
+    return tf.repeat(tf.repeat(features, 2, axis=1), 2, axis=2)
 
 
 def upsample_bilinear(features, factor):

@@ -1,4 +1,6 @@
 """The table of training methods; the type of a config chooses its row."""
+from tfdepth.systems.bts import Bts, BtsConfig
+from tfdepth.systems.hma_depth import HmaDepth, HmaDepthConfig
 from tfdepth.systems.idce_ham import IdceHam, IdceHamConfig
 from tfdepth.systems.monodepth2 import Monodepth2, Monodepth2Config
 from tfdepth.systems.sfmlearner import SfMLearner, SfMLearnerConfig
@@ -7,6 +9,8 @@ SYSTEMS = {
     SfMLearnerConfig: SfMLearner,
     Monodepth2Config: Monodepth2,
     IdceHamConfig: IdceHam,
+    BtsConfig: Bts,
+    HmaDepthConfig: HmaDepth,
 }
 
 
