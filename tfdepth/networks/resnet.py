@@ -4,16 +4,26 @@ Attributes carry torchvision's names, so that a variable's path is the name of i
 
 Shape letters: B batch, H rows, W columns, F frames.
 """
+from typing import NamedTuple, Tuple
+
 import tensorflow as tf
 
-from tfdepth.checks import check_choice
+from tfdepth.networks.grouped_convolution import GroupedConvolution
+from tfdepth.networks.image_statistics import MONODEPTH2_STATISTICS, normalized
 from tfdepth.networks.torch_layers import SymmetricConvolution, batch_normalization, pad
 
-# Blocks a stage, and whether a block is a bottleneck.
-RESNETS = {"resnet18": ((2, 2, 2, 2), False), "resnet50": ((3, 4, 6, 3), True)}
+
+class _Kind(NamedTuple):
+    counts: Tuple[int, ...]            # blocks of the stages
+    bottleneck: bool                   # is a block one?
+    groups: int = 1                    # of a bottleneck's 3x3 convolution,
+    widening: int = 1                  # and how many times wider than a ResNet's it is
+
+
+RESNETS = {"resnet18": _Kind((2, 2, 2, 2), bottleneck=False),
+           "resnet50": _Kind((3, 4, 6, 3), bottleneck=True),
+           "resnext50": _Kind((3, 4, 6, 3), bottleneck=True, groups=32, widening=2)}  # 32x4d
 WIDTHS = (64, 128, 256, 512)
-# Of all channels alike; the published encoders take this in place of ImageNet's statistics.
-IMAGE_MEAN, IMAGE_STD = 0.45, 0.225
 
 
 class ResNet(tf.keras.Model):
@@ -21,33 +31,33 @@ class ResNet(tf.keras.Model):
 
     Input: [B, H, W, 3 F] in [0, 1], F frames stacked; H and W multiples of 32.
     Output: five maps, strides 2, 4, 8, 16, 32; channels 64 and then 64, 128, 256, 512 (resnet18)
-      or 256, 512, 1024, 2048 (resnet50). The first is taken before the pooling.
-    Source: He et al., CVPR 2016; the image statistics and the use as an encoder: Godard et al.,
-      ICCV 2019, section 4.
+      or 256, 512, 1024, 2048 (resnet50, resnext50). The first is taken before the pooling.
+    Source: He et al., CVPR 2016; Xie et al., CVPR 2017 (resnext50); the use as an encoder: Godard
+      et al., ICCV 2019, section 4.
     """
     size_multiple = 32
 
-    def __init__(self, kind, name):
-        """Args: kind: a key of RESNETS."""
+    def __init__(self, kind, name, mean=MONODEPTH2_STATISTICS[0], std=MONODEPTH2_STATISTICS[1]):
+        """Args: kind: a key of RESNETS. mean, std: of images, see image_statistics."""
         super().__init__(name=name)
-        check_choice("encoder", kind, RESNETS)
-        counts, bottleneck = RESNETS[kind]
-        self.channels = (64, *(width * (4 if bottleneck else 1) for width in WIDTHS))
+        kind = RESNETS[kind]
+        self._mean, self._std = mean, std
+        self.channels = (64, *(width * (4 if kind.bottleneck else 1) for width in WIDTHS))
         self.conv1 = _convolution(64, 7, 2)
         self.bn1 = batch_normalization()
         stages = []
         before = 64
-        for stage, (count, width) in enumerate(zip(counts, WIDTHS)):
+        for stage, (count, width) in enumerate(zip(kind.counts, WIDTHS)):
             blocks = []
             for block in range(count):
                 stride = 2 if stage > 0 and block == 0 else 1
-                blocks.append(_Block(width, stride, bottleneck, before))
+                blocks.append(_Block(kind, width, stride, before))
                 before = self.channels[stage + 1]
             stages.append(blocks)
         self.layer1, self.layer2, self.layer3, self.layer4 = stages
 
     def call(self, images, training=False):
-        features = self.conv1((images - IMAGE_MEAN) / IMAGE_STD)
+        features = self.conv1(normalized(images, self._mean, self._std))
         outputs = [tf.nn.relu(self.bn1(features, training=training))]
         # Zeros are as good a padding as PyTorch's minus infinity: nothing is below zero here.
         features = tf.nn.max_pool2d(pad(outputs[0], 1), 3, 2, "VALID")
@@ -61,16 +71,18 @@ class ResNet(tf.keras.Model):
 class _Block(tf.keras.layers.Layer):
     """A residual block: two 3x3 convolutions, or a bottleneck of 1x1, 3x3 and 1x1."""
 
-    def __init__(self, width, stride, bottleneck, channels_in):
+    def __init__(self, kind, width, stride, channels_in):
         super().__init__()
-        channels = 4 * width if bottleneck else width
-        if bottleneck:
-            self.conv1, self.conv2 = _convolution(width, 1), _convolution(width, 3, stride)
+        channels = 4 * width if kind.bottleneck else width
+        if kind.bottleneck:
+            width *= kind.widening
+            self.conv1 = _convolution(width, 1)
+            self.conv2 = _convolution(width, 3, stride, kind.groups)
             self.conv3, self.bn3 = _convolution(channels, 1), batch_normalization()
         else:
             self.conv1, self.conv2 = _convolution(width, 3, stride), _convolution(width, 3)
         self.bn1, self.bn2 = batch_normalization(), batch_normalization()
-        self.bottleneck = bottleneck
+        self.bottleneck = kind.bottleneck
         self.downsample = []                                               # convolution, norm
         if stride > 1 or channels_in != channels:
             self.downsample = [_convolution(channels, 1, stride), batch_normalization()]
@@ -87,6 +99,7 @@ class _Block(tf.keras.layers.Layer):
         return tf.nn.relu(features + shortcut)
 
 
-def _convolution(channels, kernel, stride=1):
+def _convolution(channels, kernel, stride=1, groups=1):
     he_normal = tf.keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")
-    return SymmetricConvolution(channels, kernel, stride, bias=False, initializer=he_normal)
+    layer = SymmetricConvolution if groups == 1 else GroupedConvolution
+    return layer(channels, kernel, stride, bias=False, initializer=he_normal, groups=groups)

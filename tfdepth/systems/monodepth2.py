@@ -16,8 +16,8 @@ from tfdepth.geometry.synthesis import synthesize_target
 from tfdepth.losses.photometric import photometric_error
 from tfdepth.losses.reprojection import REDUCTIONS, reprojection_error, tie_breaking_noise
 from tfdepth.losses.smoothness import edge_aware_smoothness, mean_normalized
+from tfdepth.networks.encoders import ENCODERS, SIZE_MULTIPLE, build_encoder
 from tfdepth.networks.monodepth2 import DisparityDecoder, PoseCNN, PoseDecoder, motion_numbers
-from tfdepth.networks.resnet import RESNETS, ResNet
 from tfdepth.networks.torch_layers import upsample_bilinear
 from tfdepth.structures import DepthPrediction, SfmPrediction
 from tfdepth.systems.base import System
@@ -36,7 +36,7 @@ class Monodepth2Weights:
 class Monodepth2Config:
     """The published system; other values are its ablations."""
     loss_weights: Monodepth2Weights = dataclasses.field(default_factory=Monodepth2Weights)
-    encoder: str = "resnet18"          # of both networks: "resnet18" or "resnet50"
+    encoder: str = "resnet18"          # of both networks: a row of ENCODERS
     pose_network: str = "resnet"       # "resnet" or "pose_cnn"
     min_depth: float = 0.1             # metres, or the unit of the model
     max_depth: float = 100.0
@@ -49,15 +49,15 @@ class Monodepth2Config:
 
 class Monodepth2(System):
     """See the module's docstring."""
-    size_multiple = ResNet.size_multiple
-    smallest_side = 2 * ResNet.size_multiple  # the decoder mirrors the deepest map at its border
+    size_multiple = SIZE_MULTIPLE
+    smallest_side = 2 * SIZE_MULTIPLE  # the decoder mirrors the deepest map at its border
     learns_from_stereo = True
     resized = "disparity"
     tie_break = 1e-5                   # standard deviation of the noise on identity errors
 
     def __init__(self, config, offsets, stereo=False):
         super().__init__(config, offsets, stereo)
-        check_choice("--config.system.encoder", config.encoder, RESNETS)
+        check_choice("--config.system.encoder", config.encoder, ENCODERS)
         check_choice("--config.system.pose_network", config.pose_network, POSE_NETWORKS)
         check_choice("--config.system.reprojection", config.reprojection, REDUCTIONS)
         if not 0.0 < config.min_depth < config.max_depth:
@@ -68,11 +68,11 @@ class Monodepth2(System):
         if not 0.0 <= config.ssim_weight <= 1.0:
             raise UserError("--config.system.ssim_weight must be from 0 to 1; got "
                             f"{config.ssim_weight}.")
-        self.depth_encoder = ResNet(config.encoder, "depth_encoder")
+        self.depth_encoder = build_encoder(config.encoder, "depth_encoder")
         self.depth_decoder = DisparityDecoder(config.num_levels)
         self.predicts_motion = bool(self.offsets)
         if self.predicts_motion and config.pose_network == "resnet":
-            self.pose_encoder = ResNet(config.encoder, "pose_encoder")
+            self.pose_encoder = build_encoder(config.encoder, "pose_encoder")
             self.pose_decoder = PoseDecoder()
         elif self.predicts_motion:
             self.pose_decoder = PoseCNN()
