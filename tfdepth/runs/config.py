@@ -14,15 +14,21 @@ from tfdepth.systems import SYSTEMS
 
 @dataclasses.dataclass
 class OptimizerConfig:
-    """Adam with a step schedule."""
+    """Adam, its learning rate constant, or falling in steps, or falling by every step."""
     learning_rate: float = 2e-4
     beta_1: float = 0.9
     beta_2: float = 0.999
     epsilon: float = 1e-8
     epsilon_after_correction: bool = False  # where PyTorch adds it; False: where TensorFlow does
     weight_decay: float = 0.0              # L2: times each variable, added to its gradient
+    decoupled_decay: bool = False          # AdamW: instead, times the rate, taken off the variable
+    weight_decay_on: Tuple[str, ...] = ()  # variables, by the beginning of their names, that have
+    #                                        weight decay; () = all
     decay_epochs: Tuple[float, ...] = ()   # after each of these the rate is multiplied ...
     decay_factor: float = 0.1              # ... by this
+    final_learning_rate: float = 0.0       # not 0: the rate falls to this until the last step, as
+    #                                        (1 - step / steps)^decay_power
+    decay_power: float = 0.9
     clip_norm: float = 0.0                 # largest global gradient norm; 0 = not clipped
 
 
@@ -35,6 +41,9 @@ class TrainConfig:
     init_from: str = ""                    # a run folder whose best weights are the first ones
     init_except: Tuple[str, ...] = ()      # variables, by the beginning of their names, that are
     #                                        initialised anew all the same
+    frozen: Tuple[str, ...] = ()           # variables, by the beginning of their names, "*" for any
+    #                                        characters, that stay as they are; the running
+    #                                        statistics of batch normalisation move all the same
     first_stage: Tuple[str, ...] = ()      # fields, as "data.flip=False", that differ in a run
     #                                        before this one, whose best weights are the first ones
     seed: int = 0                          # of initial weights, data order and augmentation
@@ -84,6 +93,10 @@ def check_config(config):
         ("optimizer.beta_2", 0 <= optimizer.beta_2 < 1, "from 0 to less than 1"),
         ("optimizer.epsilon", optimizer.epsilon > 0, "more than 0"),
         ("optimizer.decay_factor", optimizer.decay_factor > 0, "more than 0"),
+        ("optimizer.final_learning_rate", optimizer.final_learning_rate >= 0 and not (
+            optimizer.final_learning_rate and optimizer.decay_epochs),
+         "0 or more, and 0 beside decay_epochs"),
+        ("optimizer.decay_power", optimizer.decay_power > 0, "more than 0"),
         ("optimizer.decay_epochs", _ascending(optimizer.decay_epochs),
          "ascending numbers of epochs, as (15,)"),
     ]

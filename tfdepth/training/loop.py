@@ -17,7 +17,7 @@ from tfdepth.runs.config import check_config, first_stage_of, with_absolute_path
 from tfdepth.runs.folder import RunFolder, open_run
 from tfdepth.systems import build_system
 from tfdepth.training.logs import RunLog
-from tfdepth.training.optimizers import build_optimizer, learning_rate
+from tfdepth.training.optimizers import learning_rate, optimizer_of
 from tfdepth.training.step import make_train_step
 from tfdepth.training.validation import Validation, pictures_of
 from tfdepth.weights.starting import start_from
@@ -58,8 +58,9 @@ def train(config, workdir, strategy=None):
         source = open_source(split.train, config.data)
         print(describe(source))
         steps_per_epoch = source.num_samples / config.train.batch_size
+        last = config.train.steps or math.ceil(config.train.epochs * steps_per_epoch)
         system.create_variables(config.data.size)
-        optimizer = build_optimizer(config.optimizer, steps_per_epoch, system.trainable_variables)
+        optimizer, learned = optimizer_of(config, system, steps_per_epoch, last)
         bad_steps = tf.Variable(0, trainable=False, dtype=tf.int64)
         data = tf.Variable(fingerprint(source), trainable=False, dtype=tf.int64)
     first_stage = first_stage_of(config)
@@ -78,7 +79,6 @@ def train(config, workdir, strategy=None):
     if int(data) != fingerprint(source):
         raise UserError(f"--workdir {workdir}: expected the samples that the run began with; the "
                         "data have changed since. Give another folder to start anew.")
-    last = config.train.steps or math.ceil(config.train.epochs * steps_per_epoch)
     if start:
         print(f"{run.path}: {'resumes' if start < last else 'is complete'} at step {start} of {last}")
     if start >= last:
@@ -87,7 +87,7 @@ def train(config, workdir, strategy=None):
     batches = training_batches(source, config.train.batch_size, config.train.seed, start,
                                config.train.cache_megabytes)
     batches = iter(strategy.experimental_distribute_dataset(batches))
-    train_step = make_train_step(strategy, system, optimizer, config.optimizer.clip_norm)
+    train_step = make_train_step(strategy, system, optimizer, config.optimizer.clip_norm, learned)
     save_every = config.train.save_every or max(1, round(steps_per_epoch))
     window = _Window()
 

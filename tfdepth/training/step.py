@@ -13,7 +13,7 @@ class StepResult(NamedTuple):
     applied: tf.Tensor             # bool, False where anything was not finite: nothing changed
 
 
-def make_train_step(strategy, system, optimizer, clip_norm=0.0):
+def make_train_step(strategy, system, optimizer, clip_norm=0.0, variables=None):
     """Compiles a training step.
 
     Args:
@@ -21,10 +21,11 @@ def make_train_step(strategy, system, optimizer, clip_norm=0.0):
       system: System with its variables created.
       optimizer: as `build_optimizer` makes it.
       clip_norm: largest global gradient norm; 0 = not clipped.
+      variables: that it changes; None: all trainable ones of the system.
 
     Returns: a function Batch (distributed) -> StepResult.
     """
-    variables = system.trainable_variables
+    variables = system.trainable_variables if variables is None else variables
     replicas = strategy.num_replicas_in_sync
 
     def gradients_of(batch):
