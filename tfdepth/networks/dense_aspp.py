@@ -9,6 +9,7 @@ import tensorflow as tf
 from tfdepth.networks.torch_layers import (
     SymmetricConvolution, batch_normalization, upsample_nearest)
 
+STRIDES = (16, 8, 4, 2, 1)  # of the features that decoders make, coarse to fine
 RATES = (3, 6, 12, 18, 24)  # of the atrous blocks
 
 

@@ -4,10 +4,9 @@ Shape letters: B batch, H rows, W columns of the image, C channels.
 """
 import tensorflow as tf
 
-from tfdepth.networks.dense_aspp import DenseAspp, UpConvolution, convolution, decoder_norm
+from tfdepth.networks.dense_aspp import (
+    STRIDES, DenseAspp, UpConvolution, convolution, decoder_norm)
 from tfdepth.networks.torch_layers import SymmetricConvolution, upsample_bilinear
-
-STRIDES = (16, 8, 4, 2, 1)  # of the scales, coarse to fine; the last ones are used
 
 
 class HmaDecoder(tf.keras.Model):

@@ -14,6 +14,7 @@ import tensorflow as tf
 from tfdepth.checks import UserError, check_choice
 from tfdepth.losses.silog import root_silog_loss, silog_loss
 from tfdepth.networks.bts import BtsDecoder
+from tfdepth.networks.dense_aspp import STRIDES
 from tfdepth.networks.encoders import ENCODERS, SIZE_MULTIPLE, build_encoder
 from tfdepth.networks.image_statistics import IMAGENET_STATISTICS
 from tfdepth.structures import DepthPrediction, MultiScalePrediction
@@ -107,13 +108,12 @@ class Bts(System):
                               self.config.variance_focus)}
 
     def pictures(self, batch, prediction):
-        """Depth of the scales, all in one range, near bright, and their masks."""
-        pictures = {}
-        for k, depth in enumerate(prediction.depths):
-            pictures[f"scale {k + 1}, coarse to fine: nearness"] = self._nearness(depth)
-            if prediction.masks:
-                pictures[f"scale {k + 1}, coarse to fine: mask"] = prediction.masks[k]
-        return pictures
+        """Depth of the scales, coarse to fine, all in one range, near bright; then their masks."""
+        strides = STRIDES[-len(prediction.depths):]
+        return {**{f"depth, scale 1/{stride}": self._nearness(depth)
+                   for stride, depth in zip(strides, prediction.depths)},
+                **{f"mask, scale 1/{stride}": mask
+                   for stride, mask in zip(strides, prediction.masks)}}
 
     def _nearness(self, depth):
         """1 at max_depth / PICTURE_RANGE and nearer, 0 at max_depth and farther, log between."""

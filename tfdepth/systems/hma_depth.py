@@ -7,7 +7,8 @@ add up to 1 at every pixel. What the paper leaves open is as in BTS.
 import dataclasses
 
 from tfdepth.checks import UserError
-from tfdepth.networks.hma import STRIDES, HmaDecoder
+from tfdepth.networks.dense_aspp import STRIDES
+from tfdepth.networks.hma import HmaDecoder
 from tfdepth.systems.bts import Bts, BtsConfig
 
 
