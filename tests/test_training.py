@@ -37,7 +37,7 @@ def config_of(root, steps=6, **train):
     return ExperimentConfig(
         ToyConfig(),
         DataConfig("kitti_odometry", str(root), size=(16, 32), scale_crop=1.2, flip=True,
-                   color_jitter=True, validation_drives=("01",)),
+                   color_jitter="monodepth2", validation_drives=("01",)),
         OptimizerConfig(learning_rate=1e-2), TrainConfig(**train))
 
 

@@ -18,12 +18,15 @@ import tensorflow as tf
 from tfdepth.checks import UserError
 from tfdepth.data import augmentation
 from tfdepth.data.config import DataConfig
+from tfdepth.data.crops import training_size, training_window
 from tfdepth.data.drives import Drive
 from tfdepth.data.pictures import (
-    decode_depth, decode_frame, file_part, intrinsics_at, resize_image)
+    decode_depth, decode_frame, decode_measured, file_part, intrinsics_at, resize_image)
 from tfdepth.data.samples import SampleTable, select_samples
 from tfdepth.data.shards import frame_bytes
 from tfdepth.data.unreadable import readable, unreadable
+from tfdepth.geometry import camera
+from tfdepth.geometry.products import matmul
 from tfdepth.structures import Batch
 
 
@@ -32,6 +35,7 @@ class Source(NamedTuple):
     drives: Tuple[Drive, ...]
     table: SampleTable
     config: DataConfig
+    supervised: bool = False    # every sample has a depth map, which batches hold
 
     @property
     def num_samples(self):
@@ -39,12 +43,12 @@ class Source(NamedTuple):
         return len(self.table.indices)
 
 
-def open_source(drives: Sequence[Drive], config: DataConfig) -> Source:
-    """Selects the samples of some drives.
+def open_source(drives: Sequence[Drive], config: DataConfig, supervised: bool = False) -> Source:
+    """Selects the samples of some drives; for a system that learns from depth, `supervised`.
 
     Raises: UserError: if no sample is left; the message says why.
     """
-    return Source(tuple(drives), select_samples(drives, config), config)
+    return Source(tuple(drives), select_samples(drives, config, supervised), config, supervised)
 
 
 def training_batches(source, batch_size, seed, start=0, cache_megabytes=0):
@@ -58,34 +62,60 @@ def training_batches(source, batch_size, seed, start=0, cache_megabytes=0):
       start: how many batches were drawn before.
       cache_megabytes: resized frames stay in memory when all of them need no more than this.
 
-    Returns: tf.data.Dataset of Batch.
+    Returns: tf.data.Dataset of Batch; with depth if the source is supervised.
     """
     read_sample = _sample_reader(source, cache_megabytes)
+    read_depth = _measured_reader(source) if source.supervised else lambda index: (None, None)
     count = source.num_samples
 
     def sample(position):
         index = _shuffled(position, count, seed)
-        return _augment(*read_sample(index), source.config, position, seed)
+        return _augment(*read_sample(index), *read_depth(index), source.config, position, seed)
 
     return (tf.data.Dataset.range(start * batch_size, tf.int64.max)
             .map(sample, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
             .batch(batch_size, drop_remainder=True).prefetch(2))
 
 
-def _augment(frames, intrinsics, stereo_from_target, config, position, seed):
-    """Frames [F, H, W, 3] and cameras of a sample -> a Batch without its batch axis."""
+def _augment(frames, intrinsics, stereo_from_target, depth, frame_from_depth, config, position,
+             seed):
+    """Frames [F, H, W, 3], cameras and measured depth of a sample -> a Batch without its batch
+    axis. Depth [h, w, 1] has its own size, see `_measured_reader`; or is None."""
     # Every decision has numbers of its own: switching one on does not change the others.
     draw = lambda decision: tf.stack([position, tf.constant(8 * seed + decision, tf.int64)])
+    # What moves the pixels of the frames moves both: the camera, and the map from those of depth.
+    matrices = tf.stack([intrinsics, tf.eye(3) if depth is None else frame_from_depth])
+    top, left, *size = training_window(config)
+    if tuple(size) != tuple(config.size):
+        frames, matrices = augmentation.crop(frames, matrices, (top, left), size)
     if config.scale_crop > 1.0:
-        scale_yx, offset_yx = augmentation.draw_scale_and_crop(
-            config.size, config.scale_crop, draw(0))
-        frames, intrinsics = augmentation.scale_and_crop(frames, intrinsics, scale_yx, offset_yx)
-    frames = tf.ensure_shape(frames, [1 + len(config.offsets) + config.stereo, *config.size, 3])
+        scale_yx, offset_yx = augmentation.draw_scale_and_crop(size, config.scale_crop, draw(0))
+        frames, matrices = augmentation.scale_and_crop(frames, matrices, scale_yx, offset_yx)
+    if config.max_rotation > 0.0:
+        turned = augmentation.rotation(
+            size, augmentation.draw_rotation(config.max_rotation, draw(4)))
+        frames = augmentation.resample(frames, turned, size)
+        matrices = tf.stack([matrices[0], matmul(turned, matrices[1])])  # see `rotation`
+    if config.random_crop:
+        offset_yx = augmentation.draw_crop(size, config.random_crop, draw(5))
+        frames, matrices = augmentation.crop(frames, matrices, offset_yx, config.random_crop)
+    size = training_size(config)
+    frames = tf.ensure_shape(frames, [1 + len(config.offsets) + config.stereo, *size, 3])
+    intrinsics = matrices[0]
+    if depth is not None:
+        depth = augmentation.resample(depth[tf.newaxis], matrices[1], size, nearest=True)[0]
     if config.flip:
+        flipped = augmentation.draw_flip(draw(2))
         frames, intrinsics, stereo_from_target = augmentation.flip(
-            frames, intrinsics, stereo_from_target, augmentation.draw_flip(draw(2)))
-    seen = augmentation.jitter_colors(frames, draw(3)) if config.color_jitter else frames
-    return _sample_of(frames, seen, intrinsics, stereo_from_target)
+            frames, intrinsics, stereo_from_target, flipped)
+        if depth is not None:
+            depth = tf.cond(flipped, lambda: tf.reverse(depth, axis=[1]), lambda: depth)
+    seen = frames
+    if config.color_jitter:
+        jitter = augmentation.COLOR_JITTERS[config.color_jitter]
+        seen = jitter.change(frames, draw(3))
+        frames = seen if jitter.seen_by_losses else frames
+    return _sample_of(frames, seen, intrinsics, stereo_from_target, depth)
 
 
 def _sample_of(frames, seen, intrinsics, stereo_from_target, depth=None):
@@ -98,14 +128,16 @@ def evaluation_batches(source, batch_size, limit=0, with_depth=False, cache_mega
 
     Args:
       limit: samples at most, spread evenly; 0 = all.
-      with_depth: whether to read `target_depth`, by nearest neighbour at the network's size.
+      with_depth: whether to read `target_depth`, by nearest neighbour at the network's size; of a
+        supervised source it is read always.
 
     Returns: iterable of Batch.
     Raises: UserError: if depth is asked for and a drive has none; while iterating, names a file
       that cannot be read.
     """
     read_sample = _sample_reader(source, cache_megabytes)
-    if with_depth and any(drive.depth_paths is None for drive in source.drives):
+    with_depth = with_depth or source.supervised
+    if with_depth and not source.supervised and any(drive.depth_paths is None for drive in source.drives):
         raise UserError("depth was asked for; a drive has no depth maps.")
     read_depth = _depth_reader(source) if with_depth else lambda index: None
 
@@ -119,17 +151,17 @@ def evaluation_batches(source, batch_size, limit=0, with_depth=False, cache_mega
     batches = (tf.data.Dataset.from_tensor_slices(chosen)
                .map(sample, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
                .batch(batch_size).prefetch(2))
-    return Readable(batches, _all_paths(source), _depth_paths(source) if with_depth else ())
+    return Readable(batches, _all_paths(source), _depth_files(source) if with_depth else ())
 
 
 class Readable(NamedTuple):
     """Batches that can be gone through again and again; see `readable`."""
     batches: tf.data.Dataset
     image_paths: Sequence[str]
-    depth_paths: Sequence[str]
+    depth_files: Sequence[Tuple[str, Tuple[int, int]]]  # paths and (height, width)
 
     def __iter__(self):
-        return readable(self.batches, self.image_paths, self.depth_paths)
+        return readable(self.batches, self.image_paths, self.depth_files)
 
 
 def frame_batches(paths, size, batch_size):
@@ -147,13 +179,17 @@ def frame_batches(paths, size, batch_size):
             .batch(batch_size).prefetch(2))
 
 
-def sample_names(source, batch_size, seed, step):
-    """Names of the samples of a training batch, and their files: for messages.
+class SampleFiles(NamedTuple):
+    """The samples of a training batch, in its order, and what they are read from: for messages."""
+    names: Tuple[str, ...]         # B, as "drive frame 12"
+    image_paths: Tuple[str, ...]
+    depth_files: Tuple[Tuple[str, Tuple[int, int]], ...]  # as of Readable
 
-    Returns: (("drive frame 000012", ...), (path, ...)).
-    """
+
+def sample_files(source, batch_size, seed, step):
+    """SampleFiles of the batch of a step."""
     positions = range(step * batch_size, (step + 1) * batch_size)
-    names, paths = [], []
+    names, paths, depth_files = [], [], []
     for position in positions:
         row = int(_shuffled(tf.constant(position, tf.int64), source.num_samples, seed))
         drive_index = source.table.drive_indices[row]
@@ -163,7 +199,9 @@ def sample_names(source, batch_size, seed, step):
         paths += [drive.image_paths[frame] for frame in local]
         if source.config.stereo:
             paths.append(drive.stereo_paths[local[0]])
-    return tuple(names), tuple(dict.fromkeys(paths))
+        if source.supervised:
+            depth_files.append((drive.depth_paths[local[0]], drive.file_size or drive.size))
+    return SampleFiles(tuple(names), tuple(dict.fromkeys(paths)), tuple(depth_files))
 
 
 def _shuffled(position, count, seed):
@@ -214,7 +252,14 @@ def _all_paths(source):
 
 def _depth_paths(source):
     """The depth maps of a source in the order of its frame indices; "" = none."""
-    return [path for drive in source.drives for path in drive.depth_paths]
+    return [path for drive in source.drives
+            for path in drive.depth_paths or ("",) * len(drive)]
+
+
+def _depth_files(source):
+    """(path, (height, width)) of the depth maps that there are."""
+    sizes = [drive.file_size or drive.size for drive in source.drives for _ in drive.image_paths]
+    return [(path, size) for path, size in zip(_depth_paths(source), sizes) if path]
 
 
 def _reader(paths):
@@ -258,15 +303,32 @@ def _frame_reader(source, cache_megabytes):
 
 def _depth_reader(source):
     """A graph function: sample index -> measured depth of its target, [H, W, 1], metres."""
+    read_target = _target_reader(source)
+    return lambda index: read_target(
+        index, lambda data, part: decode_depth(data, part, source.config.size))
+
+
+def _measured_reader(source):
+    """A graph function: sample index -> measured depth of its target as stored, [h, w, 1], metres,
+    and frame_from_depth, [3, 3], from its pixels to those of H x W."""
+    read_target = _target_reader(source)
+    owners = tf.constant(source.table.drive_indices)
+    scales = [(source.config.size[0] / drive.size[0], source.config.size[1] / drive.size[1])
+              for drive in source.drives]
+    maps = tf.stack([camera.resize_intrinsics(tf.eye(3), scale_yx) for scale_yx in scales])
+    return lambda index: (read_target(index, decode_measured), maps[owners[index]])
+
+
+def _target_reader(source):
+    """A graph function: sample index, decoder of (data, part) -> depth of its target, metres."""
     read_files = _reader(_depth_paths(source))
     targets, owners = (tf.constant(table) for table in (
         source.table.indices[:, :1], source.table.drive_indices))
     parts = tf.constant(np.stack([file_part(drive) for drive in source.drives]))
     divisors = tf.constant([drive.depth_divisor for drive in source.drives], tf.float32)
 
-    def read_depth(index):
+    def read_target(index, decode):
         data, owner = read_files(targets[index])[0], owners[index]
-        steps = decode_depth(data, parts[owner], source.config.size)
-        return tf.cast(steps, tf.float32) / divisors[owner]
+        return tf.cast(decode(data, parts[owner]), tf.float32) / divisors[owner]
 
-    return read_depth
+    return read_target

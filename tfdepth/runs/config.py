@@ -6,8 +6,10 @@ import os
 import typing
 from typing import Tuple
 
-from tfdepth.checks import UserError
+from tfdepth.checks import UserError, check_choice
+from tfdepth.data.augmentation import COLOR_JITTERS
 from tfdepth.data.config import DataConfig
+from tfdepth.data.crops import CROPS, training_window
 from tfdepth.data.intrinsics_file import is_json
 from tfdepth.systems import SYSTEMS
 
@@ -68,13 +70,24 @@ class ExperimentConfig:
 def check_config(config):
     """Raises UserError, naming the flag, on values that no run can have."""
     data, train, optimizer = config.data, config.train, config.optimizer
+    check_choice("--config.data.crop", data.crop, CROPS)
+    check_choice("--config.data.color_jitter", data.color_jitter, ("", *COLOR_JITTERS))
+    supervised = getattr(SYSTEMS.get(type(config.system)), "learns_from_depth", False)
     rules = [
-        ("data.offsets", _ascending(data.offsets) and (len(data.offsets) > 0 or data.stereo)
+        ("data.offsets", _ascending(data.offsets)
+         and (len(data.offsets) > 0 or data.stereo or supervised)
          and all(isinstance(offset, int) and offset for offset in data.offsets),
-         "distinct frame offsets in ascending order without 0, as (-1, 1); () needs data.stereo"),
+         "distinct frame offsets in ascending order without 0, as (-1, 1); () needs data.stereo, "
+         "or a system that learns from depth"),
         ("data.stereo_baseline", data.stereo_baseline >= 0, "0 (metres) or more"),
         ("data.frame_gap", data.frame_gap >= 1, "1 or more frames"),
         ("data.scale_crop", 1.0 <= data.scale_crop <= 2.0, "a number from 1 to 2"),
+        ("data.max_rotation", 0.0 <= data.max_rotation <= (0.0 if data.stereo else 45.0),
+         "from 0 to 45 degrees; 0 with data.stereo, whose cameras would have to turn too"),
+        ("data.random_crop", not data.random_crop or len(data.random_crop) == len(data.size) == 2
+         and all(isinstance(side, int) and 0 < side <= whole for side, whole in
+                 zip(data.random_crop, training_window(data)[2:])),
+         "(height, width), not larger than data.size, or than data.crop=nyu leaves of it"),
         ("train.batch_size", train.batch_size >= 1, "at least 1"),
         ("train.epochs", train.epochs > 0, "more than 0"),
         ("train.steps", train.steps >= 0, "0 or more"),

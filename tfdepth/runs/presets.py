@@ -20,7 +20,7 @@ def quick_run(system, learning_rate):
     """
     return ExperimentConfig(
         system=system,
-        data=DataConfig(dataset="folder", size=(64, 192), flip=True, color_jitter=True),
+        data=DataConfig(dataset="folder", size=(64, 192), flip=True, color_jitter="monodepth2"),
         optimizer=OptimizerConfig(learning_rate=learning_rate),
         train=TrainConfig(epochs=8.8, keep_checkpoints=2))
 

@@ -5,12 +5,12 @@ import time
 import numpy as np
 import tensorflow as tf
 
-from tfdepth.checks import check_size
 from tfdepth.data import synthetic, synthetic_render, synthetic_world
 from tfdepth.data.datasets import load_drives, split_drives
 from tfdepth.data.pipeline import open_source, training_batches
 from tfdepth.runs.config import check_config
 from tfdepth.systems import build_system
+from tfdepth.training.loop import check_sizes
 from tfdepth.training.input_benchmark import batches_per_second
 from tfdepth.training.optimizers import optimizer_of
 from tfdepth.training.step import make_train_step
@@ -75,13 +75,12 @@ def _prepare(config):
     """System, optimizer, learned variables, training step and iterator of batches of a config."""
     check_config(config)
     system = build_system(config.system, config.data.offsets, config.data.stereo)
-    check_size("--config.data.size", config.data.size, system.size_multiple,
-               system.smallest_side)
+    check_sizes(config.data, system)
     system.create_variables(config.data.size)
     optimizer, learned = optimizer_of(config, system, steps_per_epoch=1, num_steps=1)
     drives = split_drives(config.data, load_drives(config.data)).train
-    batches = iter(training_batches(open_source(drives, config.data), config.train.batch_size,
-                                    config.train.seed))
+    source = open_source(drives, config.data, system.learns_from_depth)
+    batches = iter(training_batches(source, config.train.batch_size, config.train.seed))
     step = make_train_step(tf.distribute.get_strategy(), system, optimizer,
                            config.optimizer.clip_norm, learned)
     return system, optimizer, learned, step, batches
