@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from helpers import PARITY, needs_shared, parity, reference_weights
+from tfdepth.console import load_config_file
 from tfdepth.geometry.planes import depth_of_patches
 from tfdepth.losses.silog import root_silog_loss
 from tfdepth.networks.bts import Reduction, _planes
@@ -14,7 +15,7 @@ from tfdepth.structures import Batch
 from tfdepth.systems import build_system
 from tfdepth.systems.bts import BtsConfig
 from tfdepth.weights.bts import published_variables
-from tfdepth.weights.matching import assign_weights
+from tfdepth.weights.matching import assign_weights, select, variables_by_path
 from tfdepth.weights.monodepth2 import to_keras
 
 pytestmark = needs_shared
@@ -38,7 +39,8 @@ def published_arrays(net, seed):
     """{published name: array} of a reference case."""
     arrays = reference_weights(f"{FOLDER}/spec_bts_{net}.json", int(seed))
     factors = json.loads((PARITY / FOLDER / "weight_factors.json").read_text())[f"bts_{net}"]
-    return {name: array * np.float32(factors.get(name, 1)) for name, array in arrays.items()}
+    return {name: np.asarray(array * np.float32(factors.get(name, 1)))
+            for name, array in arrays.items()}
 
 
 def build(net, seed=None, size=(64, 96), **options):
@@ -82,6 +84,7 @@ def test_forward(net):
     if net in PARAMETERS:
         assert sum(np.prod(variable.shape) for variable in
                    decoder.trainable_variables) == PARAMETERS[net]
+        check_frozen(system, net)
     inner = recorded({
         "upconv5_bn": trunk.upconv16, "iconv4_bn": trunk.norm8, "daspp_3": trunk.atrous[0],
         "daspp_24": trunk.atrous[4], "daspp_out": trunk.joined,
@@ -91,6 +94,23 @@ def test_forward(net):
         other = build_system(BtsConfig(encoder=net, max_depth=10.0, reference_focal_length=0.0), ())
         other.depth_encoder, other.depth_decoder = system.depth_encoder, decoder
         check_outputs(other, f"{net}_nyu", arrays, {})
+
+
+def check_frozen(system, net):
+    """What BTS's training script freezes, by published names: everything of the encoder whose name
+    holds one of these."""
+    marks = ("conv0", "norm") if net.startswith("dense") else ("base_model.conv1", ".bn")
+    named = published_variables(system)
+    expected = {name for name, variable in named.items() if variable.trainable
+                and name.startswith("encoder.") and any(mark in name for mark in marks)}
+    config = load_config_file(f"configs/bts.py:kitti_{net}")
+    frozen = select(variables_by_path(system), config.train.frozen, "--flag").values()
+    found = {name for name, variable in named.items()
+             if variable.trainable and any(variable is each for each in frozen)}
+    assert found == expected and len(found) > 90
+    assert not any("downsample" in name for name in found)
+    decayed = select(variables_by_path(system), config.optimizer.weight_decay_on, "--flag")
+    assert len(decayed) == len(system.depth_encoder.variables)
 
 
 def check_outputs(system, case, arrays, inner):

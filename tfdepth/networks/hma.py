@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from tfdepth.networks.dense_aspp import (
     STRIDES, DenseAspp, UpConvolution, convolution, decoder_norm)
-from tfdepth.networks.torch_layers import SymmetricConvolution, upsample_bilinear
+from tfdepth.networks.torch_layers import upsample_bilinear
 
 
 class HmaDecoder(tf.keras.Model):
@@ -97,7 +97,7 @@ class _AttentionModule(tf.keras.layers.Layer):
         super().__init__()
         self.convs = [convolution(channels, activation=None) for _ in range(2)]
         self.norms = [decoder_norm() for _ in range(2)]
-        self.last = SymmetricConvolution(1, 1, initializer="glorot_uniform", activation="sigmoid")
+        self.last = tf.keras.layers.Conv2D(1, 1, activation="sigmoid")     # with a bias, at first 0
 
     def call(self, features, training=False):
         for conv, norm in zip(self.convs, self.norms):

@@ -8,6 +8,7 @@ import re
 from tfdepth.checks import UserError
 from tfdepth.data.config import DataConfig
 from tfdepth.networks.dense_aspp import RATES
+from tfdepth.runs.presets import BTS_INDOORS, BTS_KITTI, BTS_NYU
 from tfdepth.systems.bts import Bts, BtsConfig
 from tfdepth.weights.array_files import read_arrays
 from tfdepth.weights.imported import Imported
@@ -23,10 +24,7 @@ _SIGNS = {"densenet121": ("conv0.weight", (64, 3, 7, 7)),
 _ENCODER, _WIDTH = "encoder.base_model.", "decoder.upconv5.conv.weight"
 _PUBLISHED_LEVEL = {"16": "5", "8": "4", "4": "3", "2": "2", "1": "1"}  # of our strides
 # What the file cannot tell: where it was trained.
-_SETTINGS = {
-    "kitti": (dict(), DataConfig("kitti_raw", size=(352, 1216), offsets=())),
-    "nyu": (dict(max_depth=10.0, reference_focal_length=0.0, min_true_depth=0.1),
-            DataConfig("nyu", size=(480, 640), offsets=()))}
+_SETTINGS = {"kitti": (dict(), BTS_KITTI), "nyu": (BTS_INDOORS, BTS_NYU)}
 
 
 def import_bts(source, trained_on="kitti"):
@@ -49,7 +47,7 @@ def import_bts(source, trained_on="kitti"):
     system = Bts(BtsConfig(encoder=kinds[0], decoder_width=arrays[_WIDTH].shape[0], **options), ())
     system.create_variables((system.size_multiple, system.size_multiple))
     assign_weights(published_variables(system), to_keras(arrays), source)
-    return Imported(system, data)
+    return Imported(system, DataConfig(**data))
 
 
 def published_variables(system):
