@@ -201,6 +201,9 @@ def test_atrous_block(rate):
     check = lambda key, found: assert_forward(
         limits[f"atrous{rate}/{key}"], found, arrays[f"atrous{rate}/{key}"], key)
     layer = AtrousBlock(4, rate, leading_norm=rate > 3)
+    # So near to each other that the numbers below cannot tell them apart.
+    assert layer.inner_norm.epsilon == 1e-5
+    assert layer.leading_norm is None if rate == 3 else layer.leading_norm.epsilon == 1.1e-5
     layer(arrays["atrous/x"])
     sequence = "atrous_conv.aconv_sequence"
     names = {"kernel": "weight", "gamma": "weight", "beta": "bias", "moving_mean": "running_mean",
