@@ -151,7 +151,8 @@ def test_training_step(case):
         prediction = system.forward(batch, training="frozen" not in case)
         total = system.total_loss(system.loss_terms(batch, prediction))
     gradients = tape.gradient(total, trainable)
-    assert_forward(limits[f"{case}/depth"], prediction.scene.depth, arrays[f"{case}/depth"], "depth")
+    key = f"{case}/depth"
+    assert_forward(limits[key], prediction.scene.depth, arrays[key], key)
     np.testing.assert_allclose(total, arrays[f"{case}/loss"], rtol=1e-5)
     start, compared = f"{case}/grad/", 0
     for key in (key for key in arrays if key.startswith(start)):

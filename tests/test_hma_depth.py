@@ -207,8 +207,10 @@ def test_what_cannot_be_built_is_refused():
             (HmaDepthConfig(num_scales=1), "attention .* expected false")):
         with pytest.raises(UserError, match=words):
             build_system(config, offsets=())
-    with pytest.raises(UserError, match="learns from one camera"):
-        build_system(BtsConfig(), (), stereo=True)
+    for sources, words in ((((), True), "learns from one camera"),
+                           (((-1, 1), False), "sees single images; expected .., found .-1, 1.")):
+        with pytest.raises(UserError, match=words):
+            build_system(BtsConfig(), *sources)
 
 
 def test_every_row_of_the_table_and_every_ablation_is_a_variant():

@@ -44,6 +44,7 @@ class ExplainedPrediction(NamedTuple):
 class MultiScalePrediction(NamedTuple):
     """Depth alone, of a system that makes it of several scales, coarse to fine."""
     scene: DepthPrediction
-    depths: Tuple[tf.Tensor, ...]         # of each scale: [B, H, W, 1], metres before a focal factor
+    depths: Tuple[tf.Tensor, ...]         # of each scale: [B, H, W, 1], metres, before any scaling
+    #                                       by the focal length
     masks: Tuple[tf.Tensor, ...]          # of each scale: [B, H, W, 1], its share, sum 1. Empty
     #                                       without masks.

@@ -67,7 +67,7 @@ def hierarchical_masks(attentions):
     """Shares of the scales: each takes its attention's part of what coarser scales left over.
 
     Args: attentions: of all scales but the finest, coarse to fine, in [0, 1], of one shape.
-    Returns: a tuple, one mask more than attentions: the finest scale takes the rest. Their sum is 1.
+    Returns: a tuple, one mask more than attentions, as the finest scale takes the rest; sum 1.
     Source: Niu, A new method for monocular depth estimation, eqs. 1 to 4.
     """
     rest, masks = tf.ones_like(attentions[0]), []

@@ -1,5 +1,5 @@
-"""Settings that several configs share: short runs from scratch, on synthetic drives or own data, and
-the training that BTS published."""
+"""Settings that several configs share: short runs from scratch, on synthetic drives or own data,
+and the training that BTS published."""
 from tfdepth.data.config import DataConfig
 from tfdepth.data.synthetic import TEST_DRIVES, VALIDATION_DRIVES
 from tfdepth.runs.config import ExperimentConfig, OptimizerConfig, TrainConfig
@@ -71,7 +71,8 @@ def bts_run(system, data, batch_size):
     The encoder's first convolution and the scale and offset of its batch normalisations stay as
     they are, but for those of a ResNet's shortcuts; weight decay is the encoder's alone.
 
-    Args: system: BtsConfig, or of its kind. data: BTS_KITTI or BTS_NYU. batch_size: of all replicas.
+    Args: system: BtsConfig, or one of its kind. data: BTS_KITTI or BTS_NYU. batch_size: of all
+      replicas.
     Returns: ExperimentConfig.
     """
     dense = system.encoder.startswith("densenet")

@@ -52,6 +52,9 @@ class Bts(System):
 
     def __init__(self, config, offsets, stereo=False):
         super().__init__(config, offsets, stereo)
+        if self.offsets:
+            raise UserError(f"--config.data.offsets: {type(self).__name__} sees single images; "
+                            f"expected (), found {self.offsets}.")
         check_choice("--config.system.encoder", config.encoder, ENCODERS)
         check_choice("--config.system.silog_form", config.silog_form, SILOG_FORMS)
         rules = [("decoder_width", config.decoder_width > 0 and config.decoder_width % 32 == 0,
@@ -97,8 +100,8 @@ class Bts(System):
         if not self.needs_intrinsics:
             return 1.0
         if intrinsics is None:
-            raise UserError("the model multiplies depth by the focal length; expected the camera of "
-                            "every image (--config.data.intrinsics gives one), found none.")
+            raise UserError("the model multiplies depth by the focal length; expected the camera "
+                            "of every image (--config.data.intrinsics gives one), found none.")
         return intrinsics[:, :1, :1, tf.newaxis] / self.config.reference_focal_length
 
     def loss_terms(self, batch, prediction):

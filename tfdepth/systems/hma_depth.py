@@ -26,7 +26,8 @@ class HmaDepth(Bts):
     def _build_decoder(self):
         scales = self.config.num_scales
         if not 1 <= scales <= len(STRIDES):
-            raise UserError(f"--config.system.num_scales must be 1 to {len(STRIDES)}; got {scales}.")
+            raise UserError(f"--config.system.num_scales must be 1 to {len(STRIDES)}; got "
+                            f"{scales}.")
         if scales == 1 and self.config.attention:
             raise UserError("--config.system.attention chooses between scales; expected false with "
                             "num_scales 1, found true.")

@@ -10,7 +10,7 @@ def optimizer_of(config, system, steps_per_epoch, num_steps):
 
     Args: config: ExperimentConfig. system: System with its variables created. steps_per_epoch:
       float. num_steps: of the whole run.
-    Returns: (optimiser as `build_optimizer` makes it, list of variables: those that are not frozen).
+    Returns: (optimiser as `build_optimizer` makes it, the trainable variables that are not frozen).
     Raises: UserError: if a name in the config is of no variable, or all variables are frozen.
     """
     named = variables_by_path(system)

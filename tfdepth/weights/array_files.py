@@ -32,8 +32,8 @@ def read_arrays(path) -> Dict[str, np.ndarray]:
         raise UserError(f"{path}: expected weights; {error.strerror or error}.") from None
     except Exception as error:  # foreign bytes can go wrong in any way
         reason = str(error).splitlines()[0][:160] if str(error) else type(error).__name__
-        raise UserError(f"{path}: expected weights as {suffix or '.pth'}; the file is damaged or of "
-                        f"another kind ({reason}).") from error
+        raise UserError(f"{path}: expected weights as {suffix or '.pth'}; the file is damaged or "
+                        f"of another kind ({reason}).") from error
     if not arrays:
         raise UserError(f"{path}: expected named arrays; found none.")
     return arrays
