@@ -101,5 +101,6 @@ class _Block(tf.keras.layers.Layer):
 
 def _convolution(channels, kernel, stride=1, groups=1):
     he_normal = tf.keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")
-    layer = SymmetricConvolution if groups == 1 else GroupedConvolution
-    return layer(channels, kernel, stride, bias=False, initializer=he_normal, groups=groups)
+    if groups > 1:
+        return GroupedConvolution(channels, kernel, stride, groups, he_normal)
+    return SymmetricConvolution(channels, kernel, stride, bias=False, initializer=he_normal)

@@ -17,7 +17,7 @@ class SymmetricConvolution(tf.keras.layers.Conv2D):
     """
 
     def __init__(self, channels, kernel, stride=1, padding="zeros", bias=True, initializer=None,
-                 activation=None, groups=1):
+                 activation=None):
         """Args: padding: a key of PADDINGS. initializer: of the kernel; None = PyTorch's default,
         uniform in +-1 / sqrt(fan_in), which biases have too."""
         # At stride 1 TensorFlow's own zero padding has the same number on both sides.
@@ -25,12 +25,11 @@ class SymmetricConvolution(tf.keras.layers.Conv2D):
         self._mode = PADDINGS[padding]
         super().__init__(
             channels, kernel, strides=stride, padding="valid" if self._pad else "same",
-            groups=groups,
             use_bias=bias, activation=activation, kernel_initializer=initializer
             or tf.keras.initializers.VarianceScaling(1.0 / 3.0, "fan_in", "uniform"))
 
     def build(self, input_shape):
-        fan_in = self.kernel_size[0] * self.kernel_size[1] * input_shape[-1] // self.groups
+        fan_in = self.kernel_size[0] * self.kernel_size[1] * input_shape[-1]
         self.bias_initializer = tf.keras.initializers.RandomUniform(-fan_in**-0.5, fan_in**-0.5)
         super().build(input_shape)
 
