@@ -72,7 +72,7 @@ def draw_crop(old_size, new_size, seed):
     return tf.cast(fraction * tf.cast(room + 1, tf.float32), tf.int32)
 
 
-def crop(images, intrinsics, offset_yx, size):
+def crop(images, intrinsics, offset_yx, size, moved=None):
     """Cuts a rectangle out of all frames.
 
     Args:
@@ -80,12 +80,18 @@ def crop(images, intrinsics, offset_yx, size):
       intrinsics: [..., 3, 3], pixels of the images.
       offset_yx: [2] whole numbers, first row and column.
       size: (h, w).
+      moved: [3, 3], new_from_old, by which the images are yet to be moved before, see `resample`;
+        only what the crop keeps is computed. The intrinsics are of the moved images.
 
     Returns: images [F, h, w, C] and intrinsics [..., 3, 3] of the crop.
     """
     offset_yx = tf.cast(offset_yx, tf.int32)
-    images = images[:, offset_yx[0]:offset_yx[0] + size[0], offset_yx[1]:offset_yx[1] + size[1]]
     offset = tf.unstack(tf.cast(offset_yx, intrinsics.dtype))
+    if moved is not None:
+        images = resample(images, camera.crop_intrinsics(moved, offset), size)
+    else:
+        images = images[:, offset_yx[0]:offset_yx[0] + size[0],
+                        offset_yx[1]:offset_yx[1] + size[1]]
     return images, camera.crop_intrinsics(intrinsics, offset)
 
 

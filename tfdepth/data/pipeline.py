@@ -20,12 +20,11 @@ from tfdepth.data import augmentation
 from tfdepth.data.config import DataConfig
 from tfdepth.data.crops import training_size, training_window
 from tfdepth.data.drives import Drive
-from tfdepth.data.pictures import (
-    decode_depth, decode_frame, decode_measured, file_part, intrinsics_at, resize_image)
+from tfdepth.data.pictures import resize_image
+from tfdepth.data.sample_reading import (
+    all_paths, depth_files, depth_reader, file_reader, measured_reader, sample_reader)
 from tfdepth.data.samples import SampleTable, select_samples
-from tfdepth.data.shards import frame_bytes
 from tfdepth.data.unreadable import readable, unreadable
-from tfdepth.geometry import camera
 from tfdepth.geometry.products import matmul
 from tfdepth.structures import Batch
 
@@ -64,8 +63,8 @@ def training_batches(source, batch_size, seed, start=0, cache_megabytes=0):
 
     Returns: tf.data.Dataset of Batch; with depth if the source is supervised.
     """
-    read_sample = _sample_reader(source, cache_megabytes)
-    read_depth = _measured_reader(source) if source.supervised else lambda index: (None, None)
+    read_sample = sample_reader(source, cache_megabytes)
+    read_depth = measured_reader(source) if source.supervised else lambda index: (None, None)
     count = source.num_samples
 
     def sample(position):
@@ -91,15 +90,15 @@ def _augment(frames, intrinsics, stereo_from_target, depth, frame_from_depth, co
     if config.scale_crop > 1.0:
         scale_yx, offset_yx = augmentation.draw_scale_and_crop(size, config.scale_crop, draw(0))
         frames, matrices = augmentation.scale_and_crop(frames, matrices, scale_yx, offset_yx)
+    old_size, size = size, training_size(config)
+    offset_yx = augmentation.draw_crop(old_size, size, draw(5))              # 0 without a crop
     if config.max_rotation > 0.0:
         turned = augmentation.rotation(
-            size, augmentation.draw_rotation(config.max_rotation, draw(4)))
-        frames = augmentation.resample(frames, turned, size)
-        matrices = tf.stack([matrices[0], matmul(turned, matrices[1])])  # see `rotation`
-    if config.random_crop:
-        offset_yx = augmentation.draw_crop(size, config.random_crop, draw(5))
-        frames, matrices = augmentation.crop(frames, matrices, offset_yx, config.random_crop)
-    size = training_size(config)
+            old_size, augmentation.draw_rotation(config.max_rotation, draw(4)))
+        matrices = tf.stack([matrices[0], matmul(turned, matrices[1])])      # see `rotation`
+        frames, matrices = augmentation.crop(frames, matrices, offset_yx, size, turned)
+    elif config.random_crop:
+        frames, matrices = augmentation.crop(frames, matrices, offset_yx, size)
     frames = tf.ensure_shape(frames, [1 + len(config.offsets) + config.stereo, *size, 3])
     intrinsics = matrices[0]
     if depth is not None:
@@ -135,11 +134,12 @@ def evaluation_batches(source, batch_size, limit=0, with_depth=False, cache_mega
     Raises: UserError: if depth is asked for and a drive has none; while iterating, names a file
       that cannot be read.
     """
-    read_sample = _sample_reader(source, cache_megabytes)
+    read_sample = sample_reader(source, cache_megabytes)
     with_depth = with_depth or source.supervised
-    if with_depth and not source.supervised and any(drive.depth_paths is None for drive in source.drives):
+    if with_depth and not source.supervised and any(
+            drive.depth_paths is None for drive in source.drives):
         raise UserError("depth was asked for; a drive has no depth maps.")
-    read_depth = _depth_reader(source) if with_depth else lambda index: None
+    read_depth = depth_reader(source) if with_depth else lambda index: None
 
     def sample(index):
         frames, intrinsics, stereo_from_target = read_sample(index)
@@ -151,7 +151,7 @@ def evaluation_batches(source, batch_size, limit=0, with_depth=False, cache_mega
     batches = (tf.data.Dataset.from_tensor_slices(chosen)
                .map(sample, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
                .batch(batch_size).prefetch(2))
-    return Readable(batches, _all_paths(source), _depth_files(source) if with_depth else ())
+    return Readable(batches, all_paths(source), depth_files(source) if with_depth else ())
 
 
 class Readable(NamedTuple):
@@ -167,7 +167,7 @@ class Readable(NamedTuple):
 def frame_batches(paths, size, batch_size):
     """Single images in order, resized: tf.data.Dataset of float32 [B, H, W, 3] in [0, 1]."""
     paths = list(paths)
-    read_files = _reader(paths)
+    read_files = file_reader(paths)
 
     def read(index):
         image = tf.io.decode_image(read_files(index[tf.newaxis])[0], channels=3,
@@ -189,7 +189,7 @@ class SampleFiles(NamedTuple):
 def sample_files(source, batch_size, seed, step):
     """SampleFiles of the batch of a step."""
     positions = range(step * batch_size, (step + 1) * batch_size)
-    names, paths, depth_files = [], [], []
+    names, paths, depth = [], [], []
     for position in positions:
         row = int(_shuffled(tf.constant(position, tf.int64), source.num_samples, seed))
         drive_index = source.table.drive_indices[row]
@@ -200,8 +200,8 @@ def sample_files(source, batch_size, seed, step):
         if source.config.stereo:
             paths.append(drive.stereo_paths[local[0]])
         if source.supervised:
-            depth_files.append((drive.depth_paths[local[0]], drive.file_size or drive.size))
-    return SampleFiles(tuple(names), tuple(dict.fromkeys(paths)), tuple(depth_files))
+            depth.append((drive.depth_paths[local[0]], drive.file_size or drive.size))
+    return SampleFiles(tuple(names), tuple(dict.fromkeys(paths)), tuple(depth))
 
 
 def _shuffled(position, count, seed):
@@ -210,125 +210,3 @@ def _shuffled(position, count, seed):
     key = tf.stack([tf.constant(seed, tf.int64), epoch])
     return tf.random.experimental.index_shuffle(
         position % count, key, tf.constant(count - 1, tf.int64))
-
-
-def _sample_reader(source, cache_megabytes):
-    """A graph function: sample index -> frames [F, H, W, 3], the target first and the other
-    camera's last, intrinsics [3, 3], and stereo_from_target [4, 4] or None."""
-    cameras = tf.constant(np.stack([intrinsics_at(drive, source.config.size) for drive in
-                                    source.drives]), tf.float32)           # [drives, 3, 3]
-    rows, owners = source.table.indices, tf.constant(source.table.drive_indices)
-    stereo = None
-    if source.config.stereo:  # in the list of all paths behind those of the cameras themselves
-        rows = np.concatenate([rows, rows[:, :1] + source.table.drive_starts[-1]], axis=1)
-        stereo = tf.constant(np.stack([_stereo_from_target(drive, source.config.stereo_baseline)
-                                       for drive in source.drives]))       # [drives, 4, 4]
-    rows = tf.constant(rows)
-    read_frames = _frame_reader(source, cache_megabytes)
-
-    def read_sample(index):
-        owner = owners[index]
-        frames = tf.cast(read_frames(rows[index], owner), tf.float32) / 255.0  # [F, H, W, 3]
-        return frames, cameras[owner], None if stereo is None else stereo[owner]
-
-    return read_sample
-
-
-def _stereo_from_target(drive, baseline):
-    """stereo_from_camera of a drive, float32 [4, 4]; its translation `baseline` long unless 0."""
-    matrix = drive.stereo_from_camera.copy()
-    if baseline > 0:
-        matrix[:3, 3] *= baseline / np.linalg.norm(matrix[:3, 3])
-    return matrix.astype(np.float32)
-
-
-def _all_paths(source):
-    """The pictures of a source in the order of its frame indices; the other cameras' last."""
-    paths = [path for drive in source.drives for path in drive.image_paths]
-    if source.config.stereo:
-        paths += [path for drive in source.drives for path in drive.stereo_paths]
-    return paths
-
-
-def _depth_paths(source):
-    """The depth maps of a source in the order of its frame indices; "" = none."""
-    return [path for drive in source.drives
-            for path in drive.depth_paths or ("",) * len(drive)]
-
-
-def _depth_files(source):
-    """(path, (height, width)) of the depth maps that there are."""
-    sizes = [drive.file_size or drive.size for drive in source.drives for _ in drive.image_paths]
-    return [(path, size) for path, size in zip(_depth_paths(source), sizes) if path]
-
-
-def _reader(paths):
-    """A graph function: indices [F] into `paths` -> the bytes of those files, string [F]; "" of a
-    path ""."""
-    def read(indices):
-        return np.array([frame_bytes(paths[k]) if paths[k] else b"" for k in indices], object)
-
-    def read_files(indices):
-        data = tf.numpy_function(read, [indices], tf.string, stateful=False)
-        return tf.ensure_shape(data, indices.shape)
-
-    return read_files
-
-
-def _frame_reader(source, cache_megabytes):
-    """A graph function: frame indices [F] and their drive -> uint8 [F, H, W, 3]."""
-    size = source.config.size
-    paths = _all_paths(source)
-    parts = tf.constant(np.stack([file_part(drive) for drive in source.drives]))  # [drives, 3, 2]
-    read_files = _reader(paths)
-    # Frames that have the size already, as those of prepared folders, need no test at run time.
-    resized = all(drive.size == tuple(size) for drive in source.drives)
-
-    def read(rows, owner):
-        return tf.stack([decode_frame(data, parts[owner], size, resized)
-                         for data in tf.unstack(read_files(rows))])
-
-    if len(paths) * size[0] * size[1] * 3 <= cache_megabytes * 2**20:
-        owners = np.repeat(np.arange(len(source.drives)), np.diff(source.table.drive_starts))
-        owners = np.tile(owners, len(paths) // len(owners))
-        frames = tf.data.Dataset.from_tensor_slices((np.arange(len(paths))[:, np.newaxis], owners))
-        frames = frames.map(read, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-        try:
-            in_memory = next(iter(frames.batch(len(paths))))[:, 0]         # [all frames, H, W, 3]
-        except tf.errors.OpError as error:
-            raise unreadable(error, paths) from None
-        return lambda rows, owner: tf.gather(in_memory, rows)
-    return read
-
-
-def _depth_reader(source):
-    """A graph function: sample index -> measured depth of its target, [H, W, 1], metres."""
-    read_target = _target_reader(source)
-    return lambda index: read_target(
-        index, lambda data, part: decode_depth(data, part, source.config.size))
-
-
-def _measured_reader(source):
-    """A graph function: sample index -> measured depth of its target as stored, [h, w, 1], metres,
-    and frame_from_depth, [3, 3], from its pixels to those of H x W."""
-    read_target = _target_reader(source)
-    owners = tf.constant(source.table.drive_indices)
-    scales = [(source.config.size[0] / drive.size[0], source.config.size[1] / drive.size[1])
-              for drive in source.drives]
-    maps = tf.stack([camera.resize_intrinsics(tf.eye(3), scale_yx) for scale_yx in scales])
-    return lambda index: (read_target(index, decode_measured), maps[owners[index]])
-
-
-def _target_reader(source):
-    """A graph function: sample index, decoder of (data, part) -> depth of its target, metres."""
-    read_files = _reader(_depth_paths(source))
-    targets, owners = (tf.constant(table) for table in (
-        source.table.indices[:, :1], source.table.drive_indices))
-    parts = tf.constant(np.stack([file_part(drive) for drive in source.drives]))
-    divisors = tf.constant([drive.depth_divisor for drive in source.drives], tf.float32)
-
-    def read_target(index, decode):
-        data, owner = read_files(targets[index])[0], owners[index]
-        return tf.cast(decode(data, parts[owner]), tf.float32) / divisors[owner]
-
-    return read_target
