@@ -42,7 +42,7 @@ def published(system, stereo=False, size=(192, 640), data="k"):
     return ExperimentConfig(
         system=IdceHamConfig(**system),
         data=DataConfig(size=size, stereo=stereo, stereo_baseline=0.1, flip=True,
-                        color_jitter=True, scale_crop=1.15, **DATA[data]),
+                        color_jitter="monodepth2", scale_crop=1.15, **DATA[data]),
         optimizer=OptimizerConfig(learning_rate=1e-4, weight_decay=1e-4, decay_epochs=(15.0,),
                                   epsilon_after_correction=True),
         train=TrainConfig(batch_size=8, epochs=20.0, first_stage=(

@@ -43,7 +43,8 @@ def released(training, size, scratch=False):
     return ExperimentConfig(
         system=Monodepth2Config(),
         data=DataConfig(**EIGEN_SPLIT, intrinsics=MONODEPTH2_KITTI_CAMERA, size=size,
-                        stereo_baseline=0.1, flip=True, color_jitter=True, **TRAININGS[training]),
+                        stereo_baseline=0.1, flip=True, color_jitter="monodepth2",
+                        **TRAININGS[training]),
         optimizer=optimizer,
         train=TrainConfig(batch_size=12, epochs=epochs, init_from=init_from))
 

@@ -33,7 +33,7 @@ def test_real_frames():
     row, = report.drives
     assert (row.frames, row.holes, row.static_share, row.files_decoded) == (51, 0, 0.0, 20)
     np.testing.assert_allclose(row.field_of_view, (81.8, 29.3), atol=0.1)
-    assert report.samples == (51, 2, 0, 49)
+    assert report.samples == (51, 2, 0, 49, 0)
     text = report.text()
     for word in ("06/image_0", "1226 x 370", "82 x 29 deg", "poses", "49 of 51 train frames"):
         assert word in text

@@ -320,7 +320,8 @@ def test_protocol_table():
     for protocol in dm.PROTOCOLS.values():
         assert protocol.frames in ("", "eigen", "improved", "make3d", "nyu")
         assert set(protocol.metrics) <= set(dm.DepthMetrics._fields)
-        unscaled = protocol.name in ("eigen_stereo", "improved_stereo", "bts", "nyu")
+        unscaled = protocol.name in ("depth_metres", "eigen_stereo", "improved_stereo", "bts",
+                                     "nyu")
         assert protocol.median_scaling != unscaled
     with pytest.raises(UserError, match="protocol must be one of .*Did you mean 'eigen'"):
         dm.find_protocol("eigne")

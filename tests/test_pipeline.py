@@ -57,7 +57,7 @@ def test_every_epoch_is_another_permutation(root):
     assert [number[sample.target.tobytes()] for sample in other] != order
 
 
-AUGMENTED = dict(scale_crop=1.15, flip=True, color_jitter=True)
+AUGMENTED = dict(scale_crop=1.15, flip=True, color_jitter="monodepth2")
 
 
 @pytest.mark.parametrize("megabytes", [0, 10])
@@ -75,7 +75,8 @@ def test_sample_names_are_those_of_the_batch(root):
     batches = take(pipeline.training_batches(source, 3, seed=2), 4)
     images = {drive.name: drive.image_paths for drive in source.drives}
     for step, batch in enumerate(batches):
-        names, paths = pipeline.sample_names(source, 3, 2, step)
+        names, paths, depth_files = pipeline.sample_files(source, 3, 2, step)
+        assert not depth_files
         for name, target in zip(names, batch.target):
             drive, frame = name.split(" frame ")
             expected = pipeline.resize_image(read_image(images[drive][int(frame)]), (16, 32))

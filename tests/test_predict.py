@@ -172,13 +172,13 @@ def test_video_and_home(model, tmp_path, monkeypatch):
 class _Stub:
     """A predictor of given depths."""
     step, size = 3, (4, 6)
-    system = types.SimpleNamespace(resized="depth", needs_previous=False)
+    system = types.SimpleNamespace(resized="depth", needs_previous=False, learns_from_depth=False)
     config = types.SimpleNamespace(data=DataConfig())
 
     def __init__(self, depths):
         self.depths = depths
 
-    def depths_of_files(self, paths, follows=None):
+    def depths_of_files(self, paths, follows=None, intrinsics=None):
         return ((None, depth) for _, depth in zip(paths, self.depths))
 
 

@@ -43,7 +43,7 @@ def test_sources_are_true_neighbours(offsets):
                for row, d in zip(table.indices, table.drive_indices) for index in row)
     assert table.indices.dtype == table.drive_indices.dtype == np.int32
     np.testing.assert_array_equal(table.drive_starts, np.cumsum([0] + [len(d) for d in drives]))
-    assert table.counts == (len(flat), len(flat) - len(found), 0, len(found))
+    assert table.counts == (len(flat), len(flat) - len(found), 0, len(found), 0)
 
 
 def test_static_samples_by_poses():
@@ -54,7 +54,7 @@ def test_static_samples_by_poses():
     drive.world_from_camera[4] = drive.world_from_camera[4] @ turn
     table = samples.select_samples([drive], DataConfig())
     assert table.indices[:, 0].tolist() == [1, 2, 5, 6]
-    assert table.counts == (8, 2, 2, 4)
+    assert table.counts == (8, 2, 2, 4, 0)
     np.testing.assert_allclose(motion.motion(drive), [1, 1, 1, 0, 1, 1, 1, np.nan])
 
 
@@ -117,7 +117,7 @@ def test_static_samples_by_images(tmp_path):
     assert (changes[[0, 1, 2, 4]] > 0.01).all()
     table = samples.select_samples([drive], DataConfig())
     assert table.indices.tolist() == [[1, 0, 2], [2, 1, 3]]
-    assert table.counts == (7, 3, 2, 2)
+    assert table.counts == (7, 3, 2, 2, 0)
     (tmp_path / "0.png").unlink()  # measured once, kept
     assert motion.motion(drive) is changes
 
@@ -126,7 +126,7 @@ def test_static_samples_by_images(tmp_path):
 def test_real_frames_move():
     config = DataConfig(dataset="kitti_odometry", root=str(REAL_KITTI))
     drive, = datasets.load_drives(config)
-    assert samples.select_samples([drive], config).counts == (51, 2, 0, 49)
+    assert samples.select_samples([drive], config).counts == (51, 2, 0, 49, 0)
     np.testing.assert_allclose(motion.motion(drive)[:50], 1.19, atol=0.05)
     blind = dataclasses.replace(drive, world_from_camera=None)
     assert np.nanmin(motion.motion(blind)) > 0.03

@@ -23,7 +23,7 @@ from tfdepth.data.prepare import prepare
 from tfdepth.training.input_benchmark import repeat_frames
 
 NETWORK = (16, 32)
-AUGMENTED = dict(scale_crop=1.15, flip=True, color_jitter=True)
+AUGMENTED = dict(scale_crop=1.15, flip=True, color_jitter="monodepth2")
 
 
 @pytest.fixture(scope="module")

@@ -87,10 +87,10 @@ def colours_near(path, colour, tolerance=12):
 def test_depth_panel(tmp_path):
     truth = np.zeros([64, 208])
     truth[:, :52] = 10.0
-    masks = [np.ones([32, 104]), np.zeros([32, 104])]
     green = np.zeros([32, 104, 3])
     green[..., 1] = 1.0
-    full = picture(true_depth=truth, masks=masks, warped=[green])
+    full = picture(true_depth=truth, others={
+        "warped": green, "all": np.ones([32, 104]), "nothing": np.zeros([32, 104])})
     plots.write_figure(tmp_path / "full.png", plots.draw_depth_panel([full, picture()], "Title"))
     plots.write_figure(tmp_path / "bare.png", plots.draw_depth_panel([picture()]))
     plots.write_figure(tmp_path / "again.png", plots.draw_depth_panel([picture()]))
@@ -134,8 +134,8 @@ def test_odd_depths_can_be_drawn(tmp_path):
         assert 0 <= low < high - 0.02
     with pytest.raises(ValueError, match="one picture or more"):
         plots.draw_depth_panel([])
-    with pytest.raises(ValueError, match=r"`mask` must have shape \[h, w\]; got \[2, 2, 1\]"):
-        plots.draw_depth_panel([picture(masks=[np.ones([2, 2, 1])])])
+    with pytest.raises(ValueError, match=r"`mask` must have shape \[h, w, 3\]; got \[2, 2, 1\]"):
+        plots.draw_depth_panel([picture(others={"mask": np.ones([2, 2, 1])})])
 
 
 def test_trajectory_plot(tmp_path):

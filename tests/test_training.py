@@ -37,7 +37,7 @@ def config_of(root, steps=6, **train):
     return ExperimentConfig(
         ToyConfig(),
         DataConfig("kitti_odometry", str(root), size=(16, 32), scale_crop=1.2, flip=True,
-                   color_jitter=True, validation_drives=("01",)),
+                   color_jitter="monodepth2", validation_drives=("01",)),
         OptimizerConfig(learning_rate=1e-2), TrainConfig(**train))
 
 
@@ -52,8 +52,14 @@ def lines_of(run):
     return [json.loads(line) for line in run.metrics.read_text().splitlines()]
 
 
-def test_interrupted_run_equals_an_uninterrupted_one(root, tmp_path, monkeypatch):
-    whole = loop.train(config_of(root), tmp_path / "whole")
+@pytest.mark.parametrize("optimizer, frozen", [
+    (OptimizerConfig(1e-2), ()),
+    (OptimizerConfig(1e-2, weight_decay=0.3, decoupled_decay=True, weight_decay_on=("motion",),
+                     final_learning_rate=1e-3), ("*/bias",))])
+def test_interrupted_run_equals_an_uninterrupted_one(root, tmp_path, monkeypatch, optimizer,
+                                                     frozen):
+    config = dataclasses.replace(config_of(root, frozen=frozen), optimizer=optimizer)
+    whole = loop.train(config, tmp_path / "whole")
 
     # The second run dies in its fifth step: one step after the last checkpoint, of which a line
     # is in its log.
@@ -71,11 +77,13 @@ def test_interrupted_run_equals_an_uninterrupted_one(root, tmp_path, monkeypatch
     with monkeypatch.context() as patch:
         patch.setattr(loop, "make_train_step", dying)
         with pytest.raises(KeyboardInterrupt):
-            loop.train(config_of(root), tmp_path / "parts")
-    parts = loop.train(config_of(root), tmp_path / "parts")
+            loop.train(config, tmp_path / "parts")
+    parts = loop.train(config, tmp_path / "parts")
 
     expected, found = weights_of(whole.path, 6), weights_of(parts.path, 6)
     assert len(expected) > 10 and set(expected) == set(found)
+    biases = [value for name, value in expected.items() if "/bias/.ATTR" in name]
+    assert len(biases) == 2 and all(np.any(bias) != bool(frozen) for bias in biases)
     for name, value in expected.items():
         np.testing.assert_array_equal(found[name], value, err_msg=name)
     timeless = lambda run: [{name: value for name, value in line.items()

@@ -57,8 +57,9 @@ def _pickle(value, legacy, storage_types, stream=None):
     return stream.getvalue()
 
 
-def write_pth(path, entries, legacy=False, transposed=()):
-    """Writes {name: array or number}; `transposed` names arrays to store with swapped strides."""
+def write_pth(path, entries, legacy=False, transposed=(), wrap=lambda state: state):
+    """Writes {name: array or number}; `transposed` names arrays to store with swapped strides,
+    `wrap` makes of the state_dict what is saved."""
     storage_types = {name: type(name, (), {}) for name in _STORAGES.values()}
     modules = {"torch": _module("torch", **storage_types),
                "torch._utils": _module("torch._utils", _rebuild_tensor_v2=_rebuild_tensor_v2)}
@@ -78,7 +79,7 @@ def write_pth(path, entries, legacy=False, transposed=()):
     before = {name: sys.modules.get(name) for name in modules}
     sys.modules.update(modules)
     try:
-        pickled = _pickle(state, legacy, storage_types)
+        pickled = _pickle(wrap(state), legacy, storage_types)
     finally:
         for name, module in before.items():
             sys.modules.pop(name) if module is None else sys.modules.update({name: module})

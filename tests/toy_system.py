@@ -34,7 +34,7 @@ class Toy(System):
         return SfmPrediction(self.predict_depth(batch.target_input, None),
                              self.predict_motion(batch.target_input, batch.source_inputs))
 
-    def predict_depth(self, image, previous):
+    def predict_depth(self, image, previous, intrinsics=None):
         disparity = self.disparity(image)
         return DepthPrediction(1.0 / (disparity + 0.1), (disparity,))
 

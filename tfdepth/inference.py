@@ -7,8 +7,10 @@ import numpy as np
 import tensorflow as tf
 
 from tfdepth.checks import UserError, check_shape
+from tfdepth.data.images import read_size
 from tfdepth.data.pipeline import frame_batches, resize_image
 from tfdepth.data.unreadable import readable
+from tfdepth.geometry.camera import resize_intrinsics
 from tfdepth.runs import checkpoints
 from tfdepth.runs.folder import RunFolder, load_config
 from tfdepth.systems import build_system
@@ -34,18 +36,21 @@ class Predictor:
         # One graph for all batch sizes: the last batch of a clip is a small one.
         images = tf.TensorSpec([None, *self.size, 3])
         sources = tf.TensorSpec([None, len(self.offsets), *self.size, 3])
+        cameras = tf.TensorSpec([None, 3, 3])
         self._depth = tf.function(
-            lambda image, previous: system.predict_depth(image, previous).depth,
-            input_signature=[images, images])
+            lambda image, previous, intrinsics: system.predict_depth(
+                image, previous, intrinsics).depth, input_signature=[images, images, cameras])
         self._motion = tf.function(system.predict_motion, input_signature=[images, sources])
 
-    def depth_of_image(self, image, previous=None):
+    def depth_of_image(self, image, previous=None, intrinsics=None):
         """Depth of one image of any size.
 
         Args: image: uint8 [h, w, 3]. previous: the frame before, for systems that need it; None:
-          they see the image twice.
+          they see the image twice. intrinsics: [3, 3], pixels of the image, for systems that need
+          the camera.
         Returns: float32 [H, W] at the network's size, up to the model's scale.
         Raises: ValueError: if `image` is not uint8 (floats are not rescaled) or has another shape.
+          UserError: if the system needs the camera, which is None.
         """
         pair = []
         for name, each in (("image", image), ("previous", image if previous is None else previous)):
@@ -54,25 +59,47 @@ class Predictor:
                 raise ValueError(f"`{name}` must be uint8, 0 to 255; got {each.dtype}.")
             resized = tf.cast(resize_image(tf.constant(each), self.size), tf.float32) / 255.0
             pair.append(resized[tf.newaxis])
-        return self._depth(*pair).numpy()[0, ..., 0]
+        camera = self._camera("the image", intrinsics, image.shape[:2])
+        return self._depth(*pair, camera[tf.newaxis]).numpy()[0, ..., 0]
 
-    def depths_of_files(self, paths, follows=None):
+    def _camera(self, name, intrinsics, size=None):
+        """Intrinsics [3, 3] of an image after its resize to the network's size.
+
+        Args: name: of the image, its path where `size` is None. intrinsics: [3, 3], its pixels.
+          size: (h, w).
+        Raises: UserError: they are None and the system needs them."""
+        if not self.system.needs_intrinsics:
+            return tf.eye(3)
+        if intrinsics is None:
+            raise UserError(f"{name}: expected its camera, as {type(self.system).__name__} scales "
+                            "depth by the focal length; found none. --intrinsics names a camera "
+                            "file, or intrinsics.json lies beside the images.")
+        size = size or read_size(name)
+        scale_yx = (self.size[0] / size[0], self.size[1] / size[1])
+        return resize_intrinsics(tf.constant(intrinsics, tf.float32), scale_yx)
+
+    def depths_of_files(self, paths, follows=None, intrinsics=None):
         """Yields (image [H, W, 3] in [0, 1], depth [H, W]) of image files, in order; float32.
 
         Depth is > 0, up to the model's scale. Systems that need the frame before get it where
         there is one, elsewhere the frame itself.
 
         Args: paths: N files. follows: N bools, whether the file before shows the frame before;
-          None: no file does.
-        Raises: UserError: if a file cannot be read.
+          None: no file does. intrinsics: N times [3, 3], pixels of the file, or None where nobody
+          knows; None: nowhere.
+        Raises: UserError: if a file cannot be read, or the system needs a camera that is unknown.
         """
+        intrinsics = [None] * len(paths) if intrinsics is None else intrinsics
         follows = np.zeros(len(paths), bool) if follows is None else np.array(follows, bool)
         done, last = 0, None
         for images in readable(frame_batches(paths, self.size, BATCH_SIZE), paths):
             images = images.numpy()
             before = np.concatenate([images[:1] if last is None else last, images[:-1]])
             has_previous = follows[done:done + len(images), np.newaxis, np.newaxis, np.newaxis]
-            depths = self._depth(images, np.where(has_previous, before, images)).numpy()[..., 0]
+            cameras = tf.stack([self._camera(paths[k], intrinsics[k])
+                                for k in range(done, done + len(images))])
+            depths = self._depth(images, np.where(has_previous, before, images),
+                                 cameras).numpy()[..., 0]
             yield from zip(images, depths)
             done, last = done + len(images), images[-1:]
 
@@ -85,7 +112,8 @@ class Predictor:
         Raises: UserError: if a file cannot be read, or the model predicts no motion.
         """
         if not self.system.predicts_motion:
-            raise UserError("the model was trained on stereo pairs alone and predicts no motion.")
+            raise UserError("the model predicts no motion: it was trained on stereo pairs alone, "
+                            "or on measured depth.")
         before, after = max(0, -min(self.offsets)), max(0, max(self.offsets))
         motions = {}
         if len(paths) <= before + after:

@@ -59,7 +59,7 @@ class ClipRange(NamedTuple):
     colours: Tuple[float, float]  # inverse depths of the darkest and of the brightest colour
 
 
-def predict_files(model, source, output, file_format="png", show=print):
+def predict_files(model, source, output, file_format="png", camera="", show=print):
     """Writes depth, pictures and descriptions of images; see the module's docstring.
 
     The network's depth, or, as the system was published, its inverse, is resized to the image
@@ -70,18 +70,20 @@ def predict_files(model, source, output, file_format="png", show=print):
       source: an image, a folder of images (not of its sub-folders) or a video.
       output: folder, made if missing; files of these names in it are replaced.
       file_format: of depth: "png" (16 bits, depth x `png_divisor`) or "npy" (float32, depth).
+      camera: a camera file, or its JSON text, for all images; "" = as `open_clip` finds it.
       show: called with lines of text for the user.
 
     Raises:
       UserError: if the source, the model or the output is not as above, an image cannot be read,
-        or the model's depth is not positive and finite.
+        the model needs the camera and nobody knows it, or its depth is not positive and finite.
     """
     check_choice("--format", file_format, FORMATS)
-    clip = open_clip(source)
+    clip = open_clip(source, camera)
     predictor = load_predictor(model)
     with _spool(clip, output) as spool:
         for path, (_, depth) in zip(clip.paths, _progress(
-                predictor.depths_of_files(clip.paths, clip.follows), "predicting", clip)):
+                predictor.depths_of_files(clip.paths, clip.follows, clip.intrinsics),
+                "predicting", clip)):
             if not (np.isfinite(depth) & (depth > 0)).all():
                 raise UserError(f"{model}: expected a model with finite depth above 0; that of "
                                 f"step {predictor.step} is not so for {path}. Did it diverge?")
@@ -92,7 +94,7 @@ def predict_files(model, source, output, file_format="png", show=print):
         facts = {"model": os.path.abspath(os.path.expanduser(model)),
                  "system": type(predictor.system).__name__, "checkpoint_step": predictor.step,
                  "network_size": predictor.size, "resized": predictor.system.resized,
-                 **_scale(predictor.config.data)}
+                 **_scale(predictor.config.data, predictor.system.learns_from_depth)}
         folder, clamped = pathlib.Path(output).expanduser(), 0
         for frame, depth in enumerate(_progress(depths, "writing", clip)):
             previous = _previous(clip, frame) if predictor.system.needs_previous else {}
@@ -110,11 +112,11 @@ def predict_files(model, source, output, file_format="png", show=print):
              "--format npy keeps them")
 
 
-def open_clip(source) -> Clip:
+def open_clip(source, camera="") -> Clip:
     """Finds the images and reads their headers.
 
-    The camera is that of intrinsics.json beside the images, or of <name>.json or intrinsics.json
-    beside a video, where there is one.
+    The camera is that of `camera`, a file or JSON text, or of intrinsics.json beside the images, or
+    of <name>.json or intrinsics.json beside a video, where there is one.
 
     Raises:
       UserError: no such input, a folder without images or with two of one name, an image that
@@ -143,7 +145,8 @@ def open_clip(source) -> Clip:
                             f"names; found {other} and {name}.")
     paths = tuple(os.path.join(folder, name) for name in names)
     sizes = tuple(images.read_frame_size(path) for path in paths)
-    camera = next((path for path in cameras if os.path.exists(path)), None)
+    if not intrinsics_file.is_json(camera):
+        camera = files.expand(camera) or next(filter(os.path.exists, cameras), None)
     by_size = {size: intrinsics_file.read_intrinsics(camera, size) if camera else None
                for size in set(sizes)}
     return Clip(source, paths, sizes, _which_follow(folder, names, sizes),
@@ -161,8 +164,11 @@ def _which_follow(folder, names, sizes):
     return tuple(map(all, zip(follows(numbers), same_size)))
 
 
-def _scale(data):
+def _scale(data, learns_from_depth=False):
     """What is known of the unit of the depth of a model that was trained on such data."""
+    if learns_from_depth:
+        return {"scale": "metric", "scale_reason":
+                "metres, trained on measured depth; true for such scenes and cameras"}
     if not data.stereo:
         return {"scale": "relative", "scale_reason":
                 "trained on video of one camera, so depth is known up to one unknown factor"}

@@ -23,7 +23,8 @@ class Batch(NamedTuple):
 class DepthPrediction(NamedTuple):
     """What every system predicts of one image."""
     depth: tf.Tensor                      # [B, H, W, 1]  metres up to the system's scale
-    disparities: Tuple[tf.Tensor, ...]    # level k: [B, H/2^k, W/2^k, 1], > 0, level 0 finest
+    disparities: Tuple[tf.Tensor, ...]    # level k: [B, H/2^k, W/2^k, 1], > 0, level 0 finest;
+    #                                       () of systems that predict depth itself
 
 
 class SfmPrediction(NamedTuple):
@@ -38,3 +39,12 @@ class ExplainedPrediction(NamedTuple):
     source_from_target: tf.Tensor         # [B, S, 4, 4]
     mask_logits: Tuple[tf.Tensor, ...]    # level k: [B, H/2^k, W/2^k, S, 2]; last axis
     #                                       (not explainable, explainable). Empty without masks.
+
+
+class MultiScalePrediction(NamedTuple):
+    """Depth alone, of a system that makes it of several scales, coarse to fine."""
+    scene: DepthPrediction
+    depths: Tuple[tf.Tensor, ...]         # of each scale: [B, H, W, 1], metres, before any scaling
+    #                                       by the focal length
+    masks: Tuple[tf.Tensor, ...]          # of each scale: [B, H, W, 1], its share, sum 1. Empty
+    #                                       without masks.

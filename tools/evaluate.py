@@ -20,7 +20,8 @@ Examples:
 
 Protocols:
   depth                 measured depth in 16-bit PNGs, up to 80 m, scale by the median of each image
-  depth_moving          the same over pixels of what moves by itself, where masks of it are there
+  depth_metres          the same in metres as predicted
+  depth_moving          as depth, over pixels of what moves by itself, where masks of it are there
   eigen, eigen_50m      the 697 images of the Eigen split, LiDAR, Garg crop, as SfMLearner resizes
   eigen_monodepth2, eigen_monodepth2_50m
                         the same as Monodepth2 resizes
@@ -50,7 +51,8 @@ def define_flags(values):
                                                              flag_values=values)
     define("workdir", "", "the run's folder")
     define("protocol", "", "one of the above; without it depth, depth_moving, odometry_sfmlearner "
-           "and view_synthesis, where the data allow them")
+           "and view_synthesis, where the data allow them; of a run that learnt from measured "
+           "depth bts, nyu or depth_metres")
     define("data_root", "", "folder of the data; without it where the run found them")
     define("depth_root", "", "KITTI: folder of the annotated depth; without it in data_root")
     define("drives", "", "score only these, with commas between")

@@ -6,6 +6,8 @@ Writes, for every image NAME.jpg of the input,
   OUTPUT/depth/NAME.json   what the numbers are: kind, scale, divisor, camera, model, sizes
   OUTPUT/colour/NAME.png   inverse depth in colours (near is bright), one range for all images
 Depth learned from video of one camera is relative: all of it times one unknown factor is metres.
+The camera is read from intrinsics.json beside the images where there is one; systems that learn
+metres from measured depth may need it.
 
 Examples:
   python tools/predict.py --model runs/sfmlearner --input photo.jpg --output predictions
@@ -26,11 +28,14 @@ def define_flags(values):
     flags.DEFINE_string("output", None, "folder for the results, made if missing",
                         flag_values=values, required=True)
     flags.DEFINE_string("format", "png", "of depth: png or npy", flag_values=values)
+    flags.DEFINE_string("intrinsics", "", "a camera file for all images, in place of the "
+                        "intrinsics.json beside them", flag_values=values)
 
 
 def predict(values):
     from tfdepth.predictions import predict_files
-    predict_files(values.model, values.input, values.output, values.format)
+    predict_files(values.model, values.input, values.output, values.format,
+                  values.intrinsics)
 
 
 def main(argv=None):

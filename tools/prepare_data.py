@@ -40,6 +40,8 @@ def define_flags(values):
                          flag_values=values)
     flags.DEFINE_string("part", "1/1", "i/n: the i-th of n shares, for n machines that write the "
                         "same folder", flag_values=values)
+    flags.DEFINE_bool("kb_crop", False, "KITTI: only the part that BTS sees, for runs with "
+                      "--config.data.crop=kb", flag_values=values)
     flags.DEFINE_float("frames_per_second", 0, "video: of the frames to keep; 0 = all", 0,
                        flag_values=values)
     flags.DEFINE_float("min_image_change", 0.01, "video: frames that differ less from the one kept "
@@ -62,10 +64,11 @@ def prepare(values, dataset):
     from tfdepth.data.prepared import describe_missing
     size, part = (_numbers(values, flag, form, example) for flag, form, example in (
         ("size", r"(\d+),(\d+)", "128,416"), ("part", r"(\d+)/(\d+)", "2/8")))
-    drives = load_drives(data_config(values, dataset))
+    config = data_config(values, dataset, crop="kb" if values.kb_crop else "")
+    drives = load_drives(config)
     from tfdepth.data.prepare import prepare as write_shards  # TensorFlow: after the quick mistakes
     done = write_shards(drives, values.output, size, values.format or "jpeg", values.quality,
-                        values.processes, part)
+                        values.processes, part, crop=config.crop)
     print(f"{values.output}: {len(done.made)} shards made, {len(done.kept)} were there, "
           f"{len(done.remade)} made again; "
           + (describe_missing(done.manifest, done.missing) if done.missing else "complete"))

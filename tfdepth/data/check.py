@@ -9,7 +9,7 @@ import numpy as np
 
 from tfdepth.checks import UserError
 from tfdepth.data import (
-    datasets, files, images, intrinsics_file, kitti_odometry, kitti_raw, kitti_splits,
+    datasets, depth_check, files, images, intrinsics_file, kitti_odometry, kitti_raw, kitti_splits,
     lidar, motion, samples)
 from tfdepth.data.check_report import DriveReport, Finding, Report
 from tfdepth.data.config import DataConfig
@@ -48,6 +48,7 @@ def check_data(config: DataConfig, full: bool = False,
         return report
     report.drives = [_describe(drive) for drive in drives]
     _check_files(drives, report, full, progress)
+    _check_depth(drives, report)
     for drive, row in zip(drives, report.drives):
         _check_frames(drive, row, config, report)
         _check_motion(drive, row, config, report)
@@ -111,6 +112,15 @@ def _check_files(drives: Sequence[Drive], report: Report, full: bool, progress):
                                            "look at them before evaluating on them"))
 
 
+def _check_depth(drives: Sequence[Drive], report: Report):
+    """Whether the depths are plausible where all files that were decoded are sound."""
+    sound = [drive for drive, row in zip(drives, report.drives) if not row.bad_files]
+    try:
+        depth_check.check_depth(sound)
+    except UserError as error:
+        report.problems.append(Finding(str(error), _AGAIN))
+
+
 def _decode(job: _Job) -> Tuple[str, bool]:
     """(what is wrong with the file or "", whether it is an empty depth map)."""
     _, path, size, kind, divisor = job
@@ -118,10 +128,7 @@ def _decode(job: _Job) -> Tuple[str, bool]:
         if kind == "scan":
             lidar.read_scan(path)
             return "", False
-        found = images.read_size(path)
-        if found != size:
-            raise UserError(f"{path}: expected {size[1]} x {size[0]} pixels as its image; "
-                            f"found {found[1]} x {found[0]}.")
+        images.check_depth_size(path, size)
         images.verify_image(path, frame=kind == "image")
         return "", kind == "depth" and not images.read_depth(path, divisor).any()
     except UserError as error:

@@ -9,6 +9,9 @@ class DataConfig:
     dataset: str = "synthetic"               # a row of tfdepth.data.datasets.DATASETS
     root: str = ""                           # folder or video file; synthetic: "" = the cache
     depth_root: str = ""                     # KITTI raw: annotated depth; "" = beside the images
+    crop: str = ""                           # "kb": every picture is KITTI's lowest 352 rows and
+    #                                          middle 1216 columns; "nyu": pictures of training
+    #                                          lose NYU's white frame; "": whole pictures
     cameras: Tuple[str, ...] = ()            # KITTI odometry: image_0 ... image_3, KITTI raw:
     #                                          image_00 ... image_03, Cityscapes: left, right;
     #                                          () = the first present
@@ -26,5 +29,8 @@ class DataConfig:
     min_translation: float = 0.05            # metres a frame; less (by known poses) is static
     min_image_change: float = 0.01           # mean |difference| in [0, 1]; without poses
     scale_crop: float = 1.0                  # zoom by U[1, this] an axis, crop back; 1 = off
+    max_rotation: float = 0.0                # turn by U[-this, this] degrees about the middle
+    random_crop: Tuple[int, ...] = ()        # (height, width) of what training sees of `size`, from
+    #                                          a place drawn for each sample; () = all
     flip: bool = False                       # mirror half of the samples
-    color_jitter: bool = False               # change the colours that networks see, not losses
+    color_jitter: str = ""                   # a row of augmentation.COLOR_JITTERS; "" = none

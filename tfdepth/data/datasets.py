@@ -8,7 +8,7 @@ from tqdm import tqdm
 
 from tfdepth.checks import UserError, check_choice
 from tfdepth.data import (
-    cityscapes, files, folder, intrinsics_file, kitti_odometry, kitti_raw, kitti_splits, nyu)
+    cityscapes, crops, files, folder, intrinsics_file, kitti_odometry, kitti_raw, kitti_splits, nyu)
 from tfdepth.data.config import DataConfig
 from tfdepth.data.drives import Drive
 
@@ -53,7 +53,7 @@ def _load_nyu(config: DataConfig) -> Tuple[Drive, ...]:
 
 def _load_prepared(config: DataConfig) -> Tuple[Drive, ...]:
     from tfdepth.data import prepared
-    return prepared.load(config.root, config.size, config.stereo)
+    return prepared.load(config.root, config.size, config.stereo, config.crop)
 
 
 def _refuse_stereo(config: DataConfig, who: str):
@@ -95,15 +95,18 @@ def load_drives(config: DataConfig) -> Tuple[Drive, ...]:
     """All drives of the configured data set; synthetic data are made on first use.
 
     Raises:
-      UserError: an unknown data set, what its loader finds wrong, or a bad config.intrinsics.
+      UserError: an unknown data set, what its loader finds wrong, a bad config.intrinsics, or
+        pictures that are too small for config.crop.
     """
     check_choice("--config.data.dataset", config.dataset, DATASETS)
     drives = tuple(DATASETS[config.dataset](config))
-    if not config.intrinsics:
-        return drives
-    return tuple(dataclasses.replace(
-        drive, intrinsics=intrinsics_file.read_intrinsics(config.intrinsics, drive.size))
-                 for drive in drives)
+    if config.intrinsics:
+        drives = tuple(dataclasses.replace(
+            drive, intrinsics=intrinsics_file.read_intrinsics(config.intrinsics, drive.size))
+                       for drive in drives)
+    if config.crop == "kb" and config.dataset != "prepared":  # whose pictures are cut already
+        drives = tuple(map(crops.kb_part, drives))
+    return drives
 
 
 def split_drives(config: DataConfig, drives: Sequence[Drive]) -> Split:

@@ -30,6 +30,8 @@ class Drive:
     #                                                    the speed that the vehicle measured
     depth_paths: Optional[Tuple[str, ...]] = None      # N 16-bit PNGs of the size of the files,
     depth_divisor: float = 256.0                       # metres x this, 0 = none; "" = no file
+    median_depth: Tuple[float, float] = (0.3, 100.0)   # metres, plausible: medians of measured
+    #                                                    depth lie between, see depth_check
     lidar_paths: Optional[Tuple[str, ...]] = None      # N velodyne scans, "" = no file
     image_from_lidar: Optional[np.ndarray] = None      # [3, 4] float64: (x, y, z, 1) of the LiDAR,
     #                                                    metres -> depth * (u, v, 1), pixels

@@ -161,6 +161,14 @@ def read_depth(path: str, divisor: float = 256.0) -> np.ndarray:
     return (steps / divisor).astype(np.float32)
 
 
+def check_depth_size(path: str, size: Tuple[int, int]):
+    """Raises UserError unless a depth map has the size of its image, (height, width)."""
+    found = read_size(path)
+    if found != tuple(size):
+        raise UserError(f"{path}: expected {size[1]} x {size[0]} pixels (width x height) as its "
+                        f"image; found {found[1]} x {found[0]}.")
+
+
 def write_depth(path: str, depth: np.ndarray, divisor: float = 256.0):
     """Writes a depth map in the form that `read_depth` reads.
 

@@ -28,6 +28,7 @@ from tfdepth.data.mat_files import read_mat_array
 
 SIZE = (480, 640)        # (height, width), pixels
 DEPTH_DIVISOR = 1000.0   # the PNGs hold millimetres
+MEDIAN_DEPTH = (0.8, 6.0)  # metres, plausible; rooms have 1.5 to 4, divided by 256 6 to 16
 LABELLED, SPLITS = "nyu_depth_v2_labeled.mat", "splits.mat"
 _STILL_STEP = 10_000     # so that no frame gap pairs two stills
 _PLACES = {"sync": "sync", "test": os.path.join("official_splits", "test")}
@@ -203,5 +204,5 @@ def _load_scene(folder: str, name: str, step: int) -> Drive:
             raise UserError(f"{path}: expected 640 x 480 pixels; found {size[1]} x {size[0]}.")
     return Drive(name=name, image_paths=tuple(frames[number] for number in numbers),
                  frame_numbers=tuple(step * number for number in numbers), size=SIZE,
-                 intrinsics=intrinsics(), depth_divisor=DEPTH_DIVISOR,
+                 intrinsics=intrinsics(), depth_divisor=DEPTH_DIVISOR, median_depth=MEDIAN_DEPTH,
                  depth_paths=tuple(depths[number] for number in numbers))

@@ -71,11 +71,18 @@ def decode_depth(data, part, size):
 
     Returns: uint16 [H, W, 1], as stored in the file; all 0 where `data` is "".
     """
-    def decode():
-        return resize_labels(crop(tf.io.decode_png(data, channels=1, dtype=tf.uint16), part), size)
-
-    return tf.cond(tf.strings.length(data) > 0, decode,
+    return tf.cond(tf.strings.length(data) > 0,
+                   lambda: resize_labels(decode_measured(data, part), size),
                    lambda: tf.zeros([*size, 1], tf.uint16))
+
+
+def decode_measured(data, part):
+    """A depth map that is there, at its own size.
+
+    Args: as for `decode_depth`.
+    Returns: uint16 [part's size, 1], as stored in the file.
+    """
+    return crop(tf.io.decode_png(data, channels=1, dtype=tf.uint16), part)
 
 
 def resize_labels(labels, size):

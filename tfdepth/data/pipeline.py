@@ -18,12 +18,14 @@ import tensorflow as tf
 from tfdepth.checks import UserError
 from tfdepth.data import augmentation
 from tfdepth.data.config import DataConfig
+from tfdepth.data.crops import training_size, training_window
 from tfdepth.data.drives import Drive
-from tfdepth.data.pictures import (
-    decode_depth, decode_frame, file_part, intrinsics_at, resize_image)
+from tfdepth.data.pictures import resize_image
+from tfdepth.data.sample_reading import (
+    all_paths, depth_files, depth_reader, file_reader, measured_reader, sample_reader)
 from tfdepth.data.samples import SampleTable, select_samples
-from tfdepth.data.shards import frame_bytes
 from tfdepth.data.unreadable import readable, unreadable
+from tfdepth.geometry.products import matmul
 from tfdepth.structures import Batch
 
 
@@ -32,6 +34,7 @@ class Source(NamedTuple):
     drives: Tuple[Drive, ...]
     table: SampleTable
     config: DataConfig
+    supervised: bool = False    # every sample has a depth map, which batches hold
 
     @property
     def num_samples(self):
@@ -39,12 +42,12 @@ class Source(NamedTuple):
         return len(self.table.indices)
 
 
-def open_source(drives: Sequence[Drive], config: DataConfig) -> Source:
-    """Selects the samples of some drives.
+def open_source(drives: Sequence[Drive], config: DataConfig, supervised: bool = False) -> Source:
+    """Selects the samples of some drives; for a system that learns from depth, `supervised`.
 
     Raises: UserError: if no sample is left; the message says why.
     """
-    return Source(tuple(drives), select_samples(drives, config), config)
+    return Source(tuple(drives), select_samples(drives, config, supervised), config, supervised)
 
 
 def training_batches(source, batch_size, seed, start=0, cache_megabytes=0):
@@ -58,34 +61,60 @@ def training_batches(source, batch_size, seed, start=0, cache_megabytes=0):
       start: how many batches were drawn before.
       cache_megabytes: resized frames stay in memory when all of them need no more than this.
 
-    Returns: tf.data.Dataset of Batch.
+    Returns: tf.data.Dataset of Batch; with depth if the source is supervised.
     """
-    read_sample = _sample_reader(source, cache_megabytes)
+    read_sample = sample_reader(source, cache_megabytes)
+    read_depth = measured_reader(source) if source.supervised else lambda index: (None, None)
     count = source.num_samples
 
     def sample(position):
         index = _shuffled(position, count, seed)
-        return _augment(*read_sample(index), source.config, position, seed)
+        return _augment(*read_sample(index), *read_depth(index), source.config, position, seed)
 
     return (tf.data.Dataset.range(start * batch_size, tf.int64.max)
             .map(sample, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
             .batch(batch_size, drop_remainder=True).prefetch(2))
 
 
-def _augment(frames, intrinsics, stereo_from_target, config, position, seed):
-    """Frames [F, H, W, 3] and cameras of a sample -> a Batch without its batch axis."""
+def _augment(frames, intrinsics, stereo_from_target, depth, frame_from_depth, config, position,
+             seed):
+    """Frames [F, H, W, 3], cameras and measured depth of a sample -> a Batch without its batch
+    axis. Depth [h, w, 1] has its own size, see `_measured_reader`; or is None."""
     # Every decision has numbers of its own: switching one on does not change the others.
     draw = lambda decision: tf.stack([position, tf.constant(8 * seed + decision, tf.int64)])
+    # What moves the pixels of the frames moves both: the camera, and the map from those of depth.
+    matrices = tf.stack([intrinsics, tf.eye(3) if depth is None else frame_from_depth])
+    top, left, *size = training_window(config)
+    if tuple(size) != tuple(config.size):
+        frames, matrices = augmentation.crop(frames, matrices, (top, left), size)
     if config.scale_crop > 1.0:
-        scale_yx, offset_yx = augmentation.draw_scale_and_crop(
-            config.size, config.scale_crop, draw(0))
-        frames, intrinsics = augmentation.scale_and_crop(frames, intrinsics, scale_yx, offset_yx)
-    frames = tf.ensure_shape(frames, [1 + len(config.offsets) + config.stereo, *config.size, 3])
+        scale_yx, offset_yx = augmentation.draw_scale_and_crop(size, config.scale_crop, draw(0))
+        frames, matrices = augmentation.scale_and_crop(frames, matrices, scale_yx, offset_yx)
+    old_size, size = size, training_size(config)
+    offset_yx = augmentation.draw_crop(old_size, size, draw(5))              # 0 without a crop
+    if config.max_rotation > 0.0:
+        turned = augmentation.rotation(
+            old_size, augmentation.draw_rotation(config.max_rotation, draw(4)))
+        matrices = tf.stack([matrices[0], matmul(turned, matrices[1])])      # see `rotation`
+        frames, matrices = augmentation.crop(frames, matrices, offset_yx, size, turned)
+    elif config.random_crop:
+        frames, matrices = augmentation.crop(frames, matrices, offset_yx, size)
+    frames = tf.ensure_shape(frames, [1 + len(config.offsets) + config.stereo, *size, 3])
+    intrinsics = matrices[0]
+    if depth is not None:
+        depth = augmentation.resample(depth[tf.newaxis], matrices[1], size, nearest=True)[0]
     if config.flip:
+        flipped = augmentation.draw_flip(draw(2))
         frames, intrinsics, stereo_from_target = augmentation.flip(
-            frames, intrinsics, stereo_from_target, augmentation.draw_flip(draw(2)))
-    seen = augmentation.jitter_colors(frames, draw(3)) if config.color_jitter else frames
-    return _sample_of(frames, seen, intrinsics, stereo_from_target)
+            frames, intrinsics, stereo_from_target, flipped)
+        if depth is not None:
+            depth = tf.cond(flipped, lambda: tf.reverse(depth, axis=[1]), lambda: depth)
+    seen = frames
+    if config.color_jitter:
+        jitter = augmentation.COLOR_JITTERS[config.color_jitter]
+        seen = jitter.change(frames, draw(3))
+        frames = seen if jitter.seen_by_losses else frames
+    return _sample_of(frames, seen, intrinsics, stereo_from_target, depth)
 
 
 def _sample_of(frames, seen, intrinsics, stereo_from_target, depth=None):
@@ -98,16 +127,19 @@ def evaluation_batches(source, batch_size, limit=0, with_depth=False, cache_mega
 
     Args:
       limit: samples at most, spread evenly; 0 = all.
-      with_depth: whether to read `target_depth`, by nearest neighbour at the network's size.
+      with_depth: whether to read `target_depth`, by nearest neighbour at the network's size; of a
+        supervised source it is read always.
 
     Returns: iterable of Batch.
     Raises: UserError: if depth is asked for and a drive has none; while iterating, names a file
       that cannot be read.
     """
-    read_sample = _sample_reader(source, cache_megabytes)
-    if with_depth and any(drive.depth_paths is None for drive in source.drives):
+    read_sample = sample_reader(source, cache_megabytes)
+    with_depth = with_depth or source.supervised
+    if with_depth and not source.supervised and any(
+            drive.depth_paths is None for drive in source.drives):
         raise UserError("depth was asked for; a drive has no depth maps.")
-    read_depth = _depth_reader(source) if with_depth else lambda index: None
+    read_depth = depth_reader(source) if with_depth else lambda index: None
 
     def sample(index):
         frames, intrinsics, stereo_from_target = read_sample(index)
@@ -119,23 +151,23 @@ def evaluation_batches(source, batch_size, limit=0, with_depth=False, cache_mega
     batches = (tf.data.Dataset.from_tensor_slices(chosen)
                .map(sample, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
                .batch(batch_size).prefetch(2))
-    return Readable(batches, _all_paths(source), _depth_paths(source) if with_depth else ())
+    return Readable(batches, all_paths(source), depth_files(source) if with_depth else ())
 
 
 class Readable(NamedTuple):
     """Batches that can be gone through again and again; see `readable`."""
     batches: tf.data.Dataset
     image_paths: Sequence[str]
-    depth_paths: Sequence[str]
+    depth_files: Sequence[Tuple[str, Tuple[int, int]]]  # paths and (height, width)
 
     def __iter__(self):
-        return readable(self.batches, self.image_paths, self.depth_paths)
+        return readable(self.batches, self.image_paths, self.depth_files)
 
 
 def frame_batches(paths, size, batch_size):
     """Single images in order, resized: tf.data.Dataset of float32 [B, H, W, 3] in [0, 1]."""
     paths = list(paths)
-    read_files = _reader(paths)
+    read_files = file_reader(paths)
 
     def read(index):
         image = tf.io.decode_image(read_files(index[tf.newaxis])[0], channels=3,
@@ -147,13 +179,17 @@ def frame_batches(paths, size, batch_size):
             .batch(batch_size).prefetch(2))
 
 
-def sample_names(source, batch_size, seed, step):
-    """Names of the samples of a training batch, and their files: for messages.
+class SampleFiles(NamedTuple):
+    """The samples of a training batch, in its order, and what they are read from: for messages."""
+    names: Tuple[str, ...]         # B, as "drive frame 12"
+    image_paths: Tuple[str, ...]
+    depth_files: Tuple[Tuple[str, Tuple[int, int]], ...]  # as of Readable
 
-    Returns: (("drive frame 000012", ...), (path, ...)).
-    """
+
+def sample_files(source, batch_size, seed, step):
+    """SampleFiles of the batch of a step."""
     positions = range(step * batch_size, (step + 1) * batch_size)
-    names, paths = [], []
+    names, paths, depth = [], [], []
     for position in positions:
         row = int(_shuffled(tf.constant(position, tf.int64), source.num_samples, seed))
         drive_index = source.table.drive_indices[row]
@@ -163,7 +199,9 @@ def sample_names(source, batch_size, seed, step):
         paths += [drive.image_paths[frame] for frame in local]
         if source.config.stereo:
             paths.append(drive.stereo_paths[local[0]])
-    return tuple(names), tuple(dict.fromkeys(paths))
+        if source.supervised:
+            depth.append((drive.depth_paths[local[0]], drive.file_size or drive.size))
+    return SampleFiles(tuple(names), tuple(dict.fromkeys(paths)), tuple(depth))
 
 
 def _shuffled(position, count, seed):
@@ -172,101 +210,3 @@ def _shuffled(position, count, seed):
     key = tf.stack([tf.constant(seed, tf.int64), epoch])
     return tf.random.experimental.index_shuffle(
         position % count, key, tf.constant(count - 1, tf.int64))
-
-
-def _sample_reader(source, cache_megabytes):
-    """A graph function: sample index -> frames [F, H, W, 3], the target first and the other
-    camera's last, intrinsics [3, 3], and stereo_from_target [4, 4] or None."""
-    cameras = tf.constant(np.stack([intrinsics_at(drive, source.config.size) for drive in
-                                    source.drives]), tf.float32)           # [drives, 3, 3]
-    rows, owners = source.table.indices, tf.constant(source.table.drive_indices)
-    stereo = None
-    if source.config.stereo:  # in the list of all paths behind those of the cameras themselves
-        rows = np.concatenate([rows, rows[:, :1] + source.table.drive_starts[-1]], axis=1)
-        stereo = tf.constant(np.stack([_stereo_from_target(drive, source.config.stereo_baseline)
-                                       for drive in source.drives]))       # [drives, 4, 4]
-    rows = tf.constant(rows)
-    read_frames = _frame_reader(source, cache_megabytes)
-
-    def read_sample(index):
-        owner = owners[index]
-        frames = tf.cast(read_frames(rows[index], owner), tf.float32) / 255.0  # [F, H, W, 3]
-        return frames, cameras[owner], None if stereo is None else stereo[owner]
-
-    return read_sample
-
-
-def _stereo_from_target(drive, baseline):
-    """stereo_from_camera of a drive, float32 [4, 4]; its translation `baseline` long unless 0."""
-    matrix = drive.stereo_from_camera.copy()
-    if baseline > 0:
-        matrix[:3, 3] *= baseline / np.linalg.norm(matrix[:3, 3])
-    return matrix.astype(np.float32)
-
-
-def _all_paths(source):
-    """The pictures of a source in the order of its frame indices; the other cameras' last."""
-    paths = [path for drive in source.drives for path in drive.image_paths]
-    if source.config.stereo:
-        paths += [path for drive in source.drives for path in drive.stereo_paths]
-    return paths
-
-
-def _depth_paths(source):
-    """The depth maps of a source in the order of its frame indices; "" = none."""
-    return [path for drive in source.drives for path in drive.depth_paths]
-
-
-def _reader(paths):
-    """A graph function: indices [F] into `paths` -> the bytes of those files, string [F]; "" of a
-    path ""."""
-    def read(indices):
-        return np.array([frame_bytes(paths[k]) if paths[k] else b"" for k in indices], object)
-
-    def read_files(indices):
-        data = tf.numpy_function(read, [indices], tf.string, stateful=False)
-        return tf.ensure_shape(data, indices.shape)
-
-    return read_files
-
-
-def _frame_reader(source, cache_megabytes):
-    """A graph function: frame indices [F] and their drive -> uint8 [F, H, W, 3]."""
-    size = source.config.size
-    paths = _all_paths(source)
-    parts = tf.constant(np.stack([file_part(drive) for drive in source.drives]))  # [drives, 3, 2]
-    read_files = _reader(paths)
-    # Frames that have the size already, as those of prepared folders, need no test at run time.
-    resized = all(drive.size == tuple(size) for drive in source.drives)
-
-    def read(rows, owner):
-        return tf.stack([decode_frame(data, parts[owner], size, resized)
-                         for data in tf.unstack(read_files(rows))])
-
-    if len(paths) * size[0] * size[1] * 3 <= cache_megabytes * 2**20:
-        owners = np.repeat(np.arange(len(source.drives)), np.diff(source.table.drive_starts))
-        owners = np.tile(owners, len(paths) // len(owners))
-        frames = tf.data.Dataset.from_tensor_slices((np.arange(len(paths))[:, np.newaxis], owners))
-        frames = frames.map(read, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-        try:
-            in_memory = next(iter(frames.batch(len(paths))))[:, 0]         # [all frames, H, W, 3]
-        except tf.errors.OpError as error:
-            raise unreadable(error, paths) from None
-        return lambda rows, owner: tf.gather(in_memory, rows)
-    return read
-
-
-def _depth_reader(source):
-    """A graph function: sample index -> measured depth of its target, [H, W, 1], metres."""
-    read_files = _reader(_depth_paths(source))
-    targets, owners = (tf.constant(table) for table in (
-        source.table.indices[:, :1], source.table.drive_indices))
-    parts = tf.constant(np.stack([file_part(drive) for drive in source.drives]))
-    divisors = tf.constant([drive.depth_divisor for drive in source.drives], tf.float32)
-
-    def read_depth(index):
-        data, owner = read_files(targets[index])[0], owners[index]
-        steps = decode_depth(data, parts[owner], source.config.size)
-        return tf.cast(steps, tf.float32) / divisors[owner]
-
-    return read_depth

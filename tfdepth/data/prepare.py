@@ -53,7 +53,7 @@ class _Shard(NamedTuple):
 
 def prepare(drives: Sequence[Drive], output: str, size: Tuple[int, int], image_format: str = "jpeg",
             quality: int = 95, processes: int = 0, part: Tuple[int, int] = (1, 1),
-            frames_per_shard: int = 256) -> Prepared:
+            frames_per_shard: int = 256, crop: str = "") -> Prepared:
     """Writes the frames of drives at `size` as shards, or what is missing of them.
 
     Depth maps and masks of what moves are resized by nearest neighbour. LiDAR scans stay behind.
@@ -70,6 +70,7 @@ def prepare(drives: Sequence[Drive], output: str, size: Tuple[int, int], image_f
       processes: how many work at once; 0 = one a core, 1 = this one alone.
       part: (i, n): do the i-th of n shares of the work, i from 1 on.
       frames_per_shard: N; the last shard may have fewer.
+      crop: DataConfig.crop with which the drives were loaded.
 
     Returns: Prepared.
     Raises:
@@ -86,7 +87,7 @@ def prepare(drives: Sequence[Drive], output: str, size: Tuple[int, int], image_f
     manifest = prepared.write_manifest(output, {
         "version": prepared.VERSION, "size": list(size), "format": image_format,
         "quality": quality if image_format == "jpeg" else None,
-        "frames_per_shard": frames_per_shard, "parts": part[1],
+        "frames_per_shard": frames_per_shard, "parts": part[1], **({"crop": crop} if crop else {}),
         "drives": [_entry(drive, size) for drive in drives]}, _arrays(drives))
     frames = _frames(drives)
     names = prepared.shard_names(manifest)

@@ -28,26 +28,31 @@ _ARRAYS = "drives.npz"
 _WHAT = "a folder made by tools/prepare_data.py"
 
 
-def load(root: str, size: Sequence[int], stereo: bool = False) -> Tuple[Drive, ...]:
+def load(root: str, size: Sequence[int], stereo: bool = False,
+         crop: str = "") -> Tuple[Drive, ...]:
     """The drives of a prepared folder, as those of the original but with smaller pictures.
 
     Args:
       root: the folder.
       size: (height, width) that networks will see; must be that of the folder.
       stereo: whether each frame needs the other camera's picture.
+      crop: DataConfig.crop; pictures must have been prepared with it. "nyu" is cut in training.
 
     Returns:
       Drives whose pictures are records of shards. LiDAR scans are not there.
 
     Raises:
-      UserError: no complete prepared folder (missing parts and shards are named), another size,
-        no pictures of the other camera, or damaged files.
+      UserError: no complete prepared folder (missing parts and shards are named), another size or
+        crop, no pictures of the other camera, or damaged files.
     """
     root = files.expand(root)
     manifest = read_manifest(root)
     if list(size) != manifest["size"]:
         raise UserError(f"--config.data.size: expected {tuple(manifest['size'])}, the size at "
                         f"which {root} was prepared; got {tuple(size)}.")
+    if (crop == "kb") != (manifest.get("crop") == "kb"):
+        raise UserError(f"--config.data.crop: expected {manifest.get('crop', '')!r}, as in {root}; "
+                        f"got {crop!r}. tools/prepare_data.py --kb_crop makes a folder of \"kb\".")
     indexes = read_indexes(root, manifest)
     missing = [k for k, index in enumerate(indexes) if index is None]
     if missing:

@@ -1,4 +1,5 @@
-"""Which frames become training samples: those with true neighbours in time and with motion.
+"""Which frames become training samples: those with true neighbours in time and with motion, or
+with measured depth.
 
 Letters: M samples, S sources of a sample, D drives, F frames of all drives together.
 """
@@ -14,11 +15,12 @@ from tfdepth.data.drives import Drive
 
 
 class SampleCounts(NamedTuple):
-    """What became of the frames; total = without_neighbours + static + kept."""
+    """What became of the frames; total is the sum of the others."""
     total: int               # F
     without_neighbours: int  # at the ends of drives and beside holes
     static: int              # a neighbour on either side was taken from (nearly) the same place
     kept: int                # M
+    without_depth: int = 0   # has no depth map, where the samples need one
 
 
 class SampleTable(NamedTuple):
@@ -29,7 +31,8 @@ class SampleTable(NamedTuple):
     counts: SampleCounts
 
 
-def select_samples(drives: Sequence[Drive], config: DataConfig) -> SampleTable:
+def select_samples(drives: Sequence[Drive], config: DataConfig,
+                   supervised: bool = False) -> SampleTable:
     """Lists every target frame that has all its sources and is not static.
 
     Sources are found by frame number within the drive, so a hole in the numbers has no
@@ -41,6 +44,7 @@ def select_samples(drives: Sequence[Drive], config: DataConfig) -> SampleTable:
     Args:
       drives: D of them.
       config: its offsets, frame_gap, min_translation and min_image_change are used.
+      supervised: whether a target needs a depth map; then it needs no sources, offsets may be ().
 
     Returns:
       The samples in the order of the drives and of time.
@@ -50,24 +54,30 @@ def select_samples(drives: Sequence[Drive], config: DataConfig) -> SampleTable:
         that cannot be read while motion is measured; no sample left, with the counts and the
         likely cause.
     """
-    offsets = check_offsets(config.offsets) if config.offsets or not config.stereo else ()
+    alone = config.stereo or supervised  # a frame without neighbours of its own camera will do
+    offsets = check_offsets(config.offsets) if config.offsets or not alone else ()
     if not (isinstance(config.frame_gap, int) and config.frame_gap >= 1):
         raise UserError(f"frame_gap must be a whole number of frames, 1 or more; got "
                         f"{config.frame_gap!r}.")
     offsets = tuple(offset * config.frame_gap for offset in offsets)         # in frames
-    tables, owners, static_count = [], [], 0
+    tables, owners, static_count, unmeasured_count = [], [], 0, 0
     starts = np.cumsum([0] + [len(drive) for drive in drives])               # [D + 1]
     for d, drive in enumerate(drives):
         rows = _with_neighbours(drive, offsets)                              # [m, 1 + S]
         static = _static(drive, rows, offsets, config)                       # [m]
         static_count += int(static.sum())
         rows = rows[~static]
+        if supervised:
+            measured = _measured(drive)[rows[:, 0]]                          # [m]
+            unmeasured_count += int((~measured).sum())
+            rows = rows[measured]
         tables.append((rows + starts[d]).astype(np.int32))
         owners.append(np.full(len(rows), d, np.int32))
     empty = [np.zeros((0, 1 + len(offsets)), np.int32)]
     indices = np.concatenate(tables or empty)
     total, kept = int(starts[-1]), len(indices)
-    counts = SampleCounts(total, total - static_count - kept, static_count, kept)
+    counts = SampleCounts(total, total - static_count - unmeasured_count - kept, static_count, kept,
+                          unmeasured_count)
     if not kept:
         raise UserError(_why_empty(drives, counts, config))
     return SampleTable(indices, np.concatenate(owners), starts.astype(np.int32), counts)
@@ -89,6 +99,13 @@ def _with_neighbours(drive: Drive, offsets: Sequence[int]) -> np.ndarray:
     columns += [motion.neighbours(drive.frame_numbers, offset) for offset in offsets]
     rows = np.stack(columns, axis=1)                                         # [N, 1 + S]
     return rows[(rows >= 0).all(axis=1)]
+
+
+def _measured(drive: Drive) -> np.ndarray:
+    """bool [N]: the frame has a depth map."""
+    if drive.depth_paths is None:
+        return np.zeros(len(drive), bool)
+    return np.array([path != "" for path in drive.depth_paths])
 
 
 def _static(drive: Drive, rows: np.ndarray, offsets: Sequence[int],
@@ -117,6 +134,9 @@ def _why_empty(drives: Sequence[Drive], counts: SampleCounts, config: DataConfig
              f"lack a neighbour at offsets {tuple(config.offsets)}"
              f"{f' x {config.frame_gap} frames' if config.frame_gap > 1 else ''}, "
              f"{counts.static} are static.")
+    if counts.without_depth:
+        return (f"{facts[:-1]}, {counts.without_depth} have no depth map, from which this system "
+                "learns. --config.data.depth_root names the folder of KITTI's annotated depth.")
     if counts.static:
         in_metres = any(motion.measured_in_metres(drive) for drive in drives)
         limits = f"min_image_change ({config.min_image_change:g})"

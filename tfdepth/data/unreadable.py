@@ -8,26 +8,29 @@ from tfdepth.data import images
 from tfdepth.data.shards import frame_bytes
 
 
-def readable(batches, image_paths, depth_paths=()):
+def readable(batches, image_paths, depth_files=()):
     """The batches of a dataset; a file that cannot be decoded is named.
 
+    Args: batches: of TensorFlow. image_paths: what they are read from. depth_files: the same of
+      depth, with the size to have: (path, (height, width)).
     Raises: UserError: instead of TensorFlow's error, which names no file.
     """
     try:
         yield from batches
     except tf.errors.OpError as error:
-        raise unreadable(error, image_paths, depth_paths) from None
+        raise unreadable(error, image_paths, depth_files) from None
 
 
-def unreadable(error, image_paths, depth_paths=()):
+def unreadable(error, image_paths, depth_files=()):
     """The UserError to show for an error of TensorFlow while it read some of these files."""
     found = first_unreadable(image_paths)
-    for path in filter(None, depth_paths if found is None else ()):
+    for path, size in depth_files if found is None else ():
         try:
             images.verify_image(path, frame=False)
+            images.check_depth_size(path, size)
         except UserError as wrong:
             return wrong
-    return (found or _first_odd(list(image_paths), [*filter(None, depth_paths)])
+    return (found or _first_odd(list(image_paths))
             or UserError("a file of the data was changed while it was read, so that it has "
                          f"another size than before ({str(error).splitlines()[0][:200]})."))
 
@@ -42,11 +45,11 @@ def first_unreadable(paths):
     return None
 
 
-def _first_odd(image_paths, depth_paths):
+def _first_odd(image_paths):
     """The UserError of a sound picture that TensorFlow's decoder refuses, or that has another
     size than the others of its folder; None without such."""
     folders = {}
-    for path in image_paths + depth_paths:
+    for path in image_paths:
         folders.setdefault(os.path.dirname(path), []).append(path)
     try:
         for path in image_paths:

@@ -10,6 +10,7 @@ from typing import Dict, Iterable, NamedTuple, Optional, Tuple
 import numpy as np
 
 from tfdepth.checks import UserError, check_choice, check_shape
+from tfdepth.data.crops import kb_crop
 from tfdepth.evaluation.resizing import RESIZINGS, Pixels
 
 
@@ -91,6 +92,8 @@ def _table(*protocols: DepthProtocol) -> Dict[str, DepthProtocol]:
 
 PROTOCOLS = _table(
     DepthProtocol("depth", "any measured depth, whole image, 0-80 m, median scaling"),
+    DepthProtocol("depth_metres", "any measured depth, whole image, 0-80 m, metres as predicted",
+                  median_scaling=False),
     DepthProtocol("depth_moving", "the same over the pixels of what moves by itself; the scale is "
                   "that of all pixels", moving_only=True),
     DepthProtocol("eigen", "Eigen split as SfMLearner scores it: Garg crop, 80 m",
@@ -130,27 +133,6 @@ def find_protocol(name: str) -> DepthProtocol:
     """
     check_choice("protocol", name, PROTOCOLS)
     return PROTOCOLS[name]
-
-
-def kb_crop(size: Tuple[int, int]) -> Tuple[int, int, int, int]:
-    """The part of a KITTI image that BTS sees: its lowest 352 rows, 1216 columns in the middle.
-
-    Args:
-      size: (height, width) of the image, pixels.
-
-    Returns:
-      (top, left, height, width).
-
-    Raises:
-      UserError: the image is smaller than that.
-
-    Source: the KITTI benchmark (its test images have this size); bts_dataloader.py of BTS.
-    """
-    height, width = 352, 1216
-    if size[0] < height or size[1] < width:
-        raise UserError(f"the KB crop needs images of {width} x {height} pixels (width x height) "
-                        f"or more; got {size[1]} x {size[0]}.")
-    return size[0] - height, (size[1] - width) // 2, height, width
 
 
 def counted_pixels(truth: np.ndarray, protocol: DepthProtocol) -> Pixels:

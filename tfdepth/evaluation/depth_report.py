@@ -12,10 +12,11 @@ from tqdm import tqdm
 
 from tfdepth.checks import UserError, check_choice
 from tfdepth.data import files, images
+from tfdepth.data.crops import crop_camera, kb_crop
 from tfdepth.data.drives import Drive
 from tfdepth.data.kitti_splits import EIGEN_TEST
 from tfdepth.evaluation.baselines import PerPixelMeanDepth
-from tfdepth.evaluation.depth_metrics import DepthProtocol, evaluate_depth, kb_crop
+from tfdepth.evaluation.depth_metrics import DepthProtocol, evaluate_depth
 from tfdepth.evaluation.post_process import post_process
 from tfdepth.evaluation.scored_frames import ScoredFrame, frames_of_drives, has_depth
 from tfdepth.evaluation.tables import Row
@@ -60,16 +61,20 @@ def depths_of_run(predictor, frames: Sequence[ScoredFrame], protocol: DepthProto
     Raises:
       UserError: the protocol compares metres, which the run cannot know; a file cannot be read.
     """
-    unit = metres_per_unit(predictor.config.data) if not protocol.median_scaling else 1.0
+    unit = metres_per_unit(predictor) if not protocol.median_scaling else 1.0
     for frame in frames:
         image = frame.image()
         previous = frame.previous() if frame.previous and predictor.system.needs_previous else None
+        camera = frame.intrinsics
         if protocol.kb_crop:
+            top, left, _, _ = kb_crop(image.shape[:2])
+            camera = None if camera is None else crop_camera(camera, top, left)
             image, previous = cut_kb(image), None if previous is None else cut_kb(previous)
-        depth = predictor.depth_of_image(image, previous)
+        depth = predictor.depth_of_image(image, previous, camera)
         if flip:
             mirrored = predictor.depth_of_image(
-                image[:, ::-1], None if previous is None else previous[:, ::-1])
+                image[:, ::-1], None if previous is None else previous[:, ::-1],
+                None if camera is None else _mirrored(camera, image.shape[1]))
             depth = 1.0 / post_process(1.0 / depth, 1.0 / mirrored)
         yield depth * unit
 
@@ -80,11 +85,21 @@ def cut_kb(image: np.ndarray) -> np.ndarray:
     return image[top:top + height, left:left + width]
 
 
-def metres_per_unit(data) -> float:
-    """Metres in the unit of depth of a run trained on such data.
+def _mirrored(camera: np.ndarray, width: int) -> np.ndarray:
+    """The camera [3, 3] of a mirrored image, see geometry.camera.flip_left_right."""
+    mirrored = camera.copy()
+    mirrored[0, 2] = width - 1 - camera[0, 2]
+    return mirrored
+
+
+def metres_per_unit(predictor) -> float:
+    """Metres in the unit of depth of a run.
 
     Raises: UserError: it was trained on video of one camera, so that nobody knows.
     """
+    data = predictor.config.data
+    if predictor.system.learns_from_depth:
+        return 1.0
     if not data.stereo:
         raise UserError("the protocol compares metres as predicted; a run that was trained on "
                         "video of one camera (data.stereo is false) does not know them. Choose a "

@@ -30,12 +30,12 @@ class DepthPicture(NamedTuple):
     frame: np.ndarray                           # [H, W, 3] RGB in [0, 1]
     depth: np.ndarray                           # [h, w] metres, > 0; scaled to the truth already
     true_depth: Optional[np.ndarray] = None     # [H, W] metres, 0 = not measured
-    masks: Sequence[np.ndarray] = ()            # [h, w] in [0, 1] each, 1 = counts
-    warped: Sequence[np.ndarray] = ()           # [h, w, 3] RGB each: a source seen by the target
+    others: Mapping[str, np.ndarray] = {}       # by title: [h, w] in [0, 1], as masks, or
+    #                                             [h, w, 3] RGB, as warped sources
 
 
 def draw_depth_panel(pictures: Sequence[DepthPicture], title: str = ""):
-    """Draws one column a picture: frame, predicted and true depth, error, masks, warped sources.
+    """Draws one column a picture: frame, predicted and true depth, error, others.
 
     The error is |predicted - true| / true, 0 to 0.5 and more. Depth is shown as inverse depth (near
     is bright); the predicted and the true one of all pictures share one colour range, with a bar
@@ -105,22 +105,19 @@ def draw_depth_panel(pictures: Sequence[DepthPicture], title: str = ""):
 
 
 def _check_picture(picture: DepthPicture):
-    for name, rgb in [("frame", picture.frame), *(("warped", image) for image in picture.warped)]:
-        check_shape(name, rgb, ["H", "W", 3])
-    for name, values in [("depth", picture.depth), *(("mask", mask) for mask in picture.masks)]:
-        check_shape(name, values, ["h", "w"])
+    check_shape("frame", picture.frame, ["H", "W", 3])
+    check_shape("depth", picture.depth, ["h", "w"])
+    for title, image in picture.others.items():
+        check_shape(title, image, ["h", "w"] if np.ndim(image) == 2 else ["h", "w", 3])
     if picture.true_depth is not None:
         check_shape("true_depth", picture.true_depth, ["H", "W"])
 
 
 def _panel_rows(pictures):
     """(label, one image or None a picture, kind) of every row that some picture has."""
-    def numbered(label, lists, kind):
-        most = max(map(len, lists))
-        return [(label if most == 1 else f"{label} {place + 1}",
-                 [images[place] if place < len(images) else None for images in lists], kind)
-                for place in range(most)]
-
+    titles = dict.fromkeys(title for picture in pictures for title in picture.others)
+    others = [(title, [picture.others.get(title) for picture in pictures]) for title in titles]
+    is_rgb = lambda images: any(image is not None and np.ndim(image) == 3 for image in images)
     rows = [("frame", [np.clip(picture.frame, 0, 1) for picture in pictures], "rgb"),
             ("predicted depth", [_inverse(picture.depth) for picture in pictures], "depth"),
             ("true depth", [None if picture.true_depth is None else _visible(picture.true_depth)
@@ -128,9 +125,9 @@ def _panel_rows(pictures):
             ("error", [None if picture.true_depth is None else
                        _relative_error(picture.depth, picture.true_depth)
                        for picture in pictures], "error"),
-            *numbered("mask", [picture.masks for picture in pictures], "mask"),
-            *numbered("warped source", [[np.clip(image, 0, 1) for image in picture.warped]
-                                        for picture in pictures], "rgb")]
+            *((title, images, "mask") for title, images in others if not is_rgb(images)),
+            *((title, [None if image is None else np.clip(image, 0, 1) for image in images], "rgb")
+              for title, images in others if is_rgb(images))]
     return [row for row in rows if any(image is not None for image in row[1])]
 
 

@@ -20,7 +20,7 @@ from tfdepth.evaluation.path_errors import PATH_PROTOCOLS
 from tfdepth.evaluation.plots import draw_trajectories, write_figure
 from tfdepth.evaluation.published import is_quoted, published_rows
 from tfdepth.evaluation.report_pictures import panel_of_frames, write_pictures
-from tfdepth.evaluation.scene import KITTI_RAW, Scene
+from tfdepth.evaluation.scene import KITTI, KITTI_RAW, Scene
 from tfdepth.evaluation.scored_frames import find_frames, frames_of_drives, has_depth
 from tfdepth.evaluation.tables import (
     Column, Row, format_table, metric_columns, write_csv, write_json)
@@ -53,7 +53,7 @@ def evaluate_run(workdir, protocol="", data_root="", output=None, drives=(), dep
     Args:
       workdir: the run folder.
       protocol: a row of ALL_PROTOCOLS; "" = all of DEFAULT_PROTOCOLS that the data allow, of a
-        run on KITTI raw the Eigen split.
+        run on KITTI raw the Eigen split, of one that learnt from depth metres alone.
       data_root: folder of the data; "" = where the run found them.
       output: folder for evaluation.json, .csv and pictures/; None = the run folder.
       drives: names of the drives to score; () = the run's test drives, or without these its
@@ -74,7 +74,8 @@ def evaluate_run(workdir, protocol="", data_root="", output=None, drives=(), dep
     config = dataclasses.replace(predictor.config.data)
     if dataset:
         config = dataclasses.replace(config, dataset=dataset, train_drives=(), test_drives=drives,
-                                     validation_drives=(), cameras=(), intrinsics="")
+                                     validation_drives=(), cameras=(), intrinsics="",
+                                     crop=config.crop if dataset in KITTI else "")
     if data_root:
         config.root, config.depth_root = os.path.abspath(expand(str(data_root))), ""
     if depth_root:
@@ -124,7 +125,7 @@ def evaluate_files(protocol, output, predictions="", prediction_kind="depth", da
                      [name for name, row in PROTOCOLS.items() if row.frames])
         frames = find_frames(PROTOCOLS[protocol].frames, data_root, drives, depth_root)
         depths = read_predictions(predictions, prediction_kind, frames)
-        table = _depth_table(protocol, frames, {name: depths}, f"{len(frames)} frames")
+        table = _depth_table(PROTOCOLS[protocol], frames, {name: depths}, f"{len(frames)} frames")
     else:
         check_choice("--protocol: one of odometry", protocol,
                      [*ODOMETRY_PROTOCOLS, *PATH_PROTOCOLS])
@@ -165,8 +166,9 @@ def evaluate_baseline(protocol, output, data_root, drives=(), depth_root="", ali
         config = DataConfig(dataset="kitti_raw", root=root, cameras=("image_02",),
                             test_drives=("eigen_test",))
         frames = find_frames(PROTOCOLS[protocol].frames, root, drives, depth_root)
-        row = _mean_depth_row(split_drives(config, load_drives(config)).train, frames, protocol)
-        table = _depth_table(protocol, frames, {}, f"{len(frames)} frames of {root}")
+        row = _mean_depth_row(split_drives(config, load_drives(config)).train, frames,
+                              PROTOCOLS[protocol])
+        table = _depth_table(PROTOCOLS[protocol], frames, {}, f"{len(frames)} frames of {root}")
         table.rows.append(row)
     else:
         config = DataConfig(dataset="kitti_odometry", root=root, test_drives=drives or ("09", "10"))
@@ -183,6 +185,10 @@ def evaluate_baseline(protocol, output, data_root, drives=(), depth_root="", ali
 
 
 def _defaults(scene):
+    if scene.predictor.system.learns_from_depth:
+        published = {"nyu": "nyu", **dict.fromkeys(KITTI_RAW, "bts")}
+        return ("depth_metres" if scene.drives else published.get(
+            scene.config.dataset, "depth_metres"),)
     if scene.config.dataset not in KITTI_RAW or scene.drives:
         return DEFAULT_PROTOCOLS
     # Its 28 test drives hold thousands of frames, of which papers score the same 697.
@@ -196,6 +202,9 @@ def _table_of_run(name, scene):
         return _depth_table_of_run(name, scene)
     if name != "view_synthesis":
         return _odometry_table_of_run(name, scene)
+    if not scene.predictor.system.num_sources:
+        raise UserError("--protocol view_synthesis: expected a run that learnt from several views; "
+                        f"{scene.name} sees single images.")
     errors = evaluate_synthesis(scene.predictor.system, open_source(scene.scored, scene.config))
     better = ("lower", None, "lower", "lower", None, "lower", None)
     columns = [Column(field, each, 4) for field, each in zip(SynthesisErrors._fields, better)]
@@ -217,13 +226,16 @@ def _depth_table_of_run(name, scene):
         mean = mean_depth(scene.train, protocol)
         methods["per-pixel training mean"] = (mean for _ in frames)
     methods[scene.name] = depths_of_run(scene.predictor, frames, protocol, scene.flip)
-    return _depth_table(name, frames, methods, scene.about)
+    return _depth_table(protocol, frames, methods, scene.about)
 
 
 def _published_depth_table(name, scene):
-    """The table of a test set with frames of its own, beside the mean of KITTI's LiDAR."""
+    """The table of a test set with frames of its own, beside the mean of the training drives where
+    the run was trained on the same data set."""
     protocol, config = PROTOCOLS[name], scene.config
     is_eigen = protocol.frames in ("eigen", "improved")
+    if is_eigen and scene.predictor.config.data.crop == "kb":  # what this network knows
+        protocol = dataclasses.replace(protocol, kb_crop=True)
     if not config.root:
         raise UserError(f"--protocol {name} needs --data_root, the folder of its data set.")
     drives = scene.eigen_drives() if is_eigen else scene.drives
@@ -233,24 +245,26 @@ def _published_depth_table(name, scene):
     if is_eigen and seen:
         about += f"; THE RUN WAS TRAINED on {len(seen)} of these drives: {', '.join(sorted(seen))}"
     depths = depths_of_run(scene.predictor, frames, protocol, scene.flip)
-    table = _depth_table(name, frames, {scene.name: depths}, about)
-    if is_eigen and config.dataset in KITTI_RAW:
-        table.rows.insert(0, _mean_depth_row(scene.train, frames, name))
+    table = _depth_table(protocol, frames, {scene.name: depths}, about)
+    own = (config.dataset in KITTI_RAW if is_eigen else config.dataset == protocol.frames
+           and config.root == scene.predictor.config.data.root)
+    if own and any(map(has_depth, scene.train)):
+        table.rows.insert(0, _mean_depth_row(scene.train, frames, protocol, config.crop))
     table.figures[f"depth-{name}.png"] = panel_of_frames(frames, protocol, scene)
     return table
 
 
-def _mean_depth_row(train, frames, name):
+def _mean_depth_row(train, frames, protocol, crop=""):
     """The mean depth of training drives is in metres: scaled by the median it would be another,
-    better, method."""
-    protocol = dataclasses.replace(PROTOCOLS[name], median_scaling=False, kb_crop=False)
+    better, method. `crop`: DataConfig.crop of the drives."""
+    name = ("training mean, in metres" if protocol.median_scaling else "per-pixel training mean")
+    protocol = dataclasses.replace(protocol, median_scaling=False, kb_crop=crop == "kb")
     mean = mean_depth(train, protocol)
-    method, values = depth_row("training mean, in metres", (mean for _ in frames), frames, protocol)
+    method, values = depth_row(name, (mean for _ in frames), frames, protocol)
     return method, {**values, "scale": None, "scale_spread": None}
 
 
-def _depth_table(name, frames, methods, about):
-    protocol = PROTOCOLS[name]
+def _depth_table(protocol, frames, methods, about):
     rows = [depth_row(method, depths, frames, protocol) for method, depths in methods.items()]
     columns = [*metric_columns(protocol.metrics, HIGHER_IS_BETTER), Column("scale"),
                Column("scale_spread"), Column("images", decimals=0)]

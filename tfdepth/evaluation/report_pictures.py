@@ -64,23 +64,24 @@ def panel_of_frames(frames, protocol, scene):
 
 
 def _pictures_of_samples(scene):
-    """One DepthPicture each of a few samples, with masks and warped sources."""
-    source = open_source(scene.scored, scene.config)
-    with_depth = all(drive.depth_paths is not None for drive in scene.scored)
-    pictures = []
+    """One DepthPicture each of a few samples, with what the system has to show."""
     system = scene.predictor.system
+    source = open_source(scene.scored, scene.config, system.learns_from_depth)
+    with_depth = source.supervised or all(
+        drive.depth_paths is not None for drive in scene.scored)
+    pictures = []
     for k, batch in enumerate(evaluation_batches(source, 1, PICTURES, with_depth)):
         prediction = system.forward(batch, training=False)
         depth = prediction.scene.depth.numpy()[0, ..., 0]
         truth = None
         if with_depth:
             truth = batch.target_depth.numpy()[0, ..., 0]
-            if (truth > 0).any():
+            if (truth > 0).any() and not source.supervised:
                 depth = depth * np.median(truth[truth > 0]) / np.median(depth[truth > 0])
-        extra = {title: image.numpy()[0] for title, image in
-                 system.pictures(batch, prediction).items()}
+        others = {title: image.numpy()[0] for title, image in
+                  system.pictures(batch, prediction).items()}
         pictures.append(DepthPicture(
             f"sample {k + 1}", batch.target.numpy()[0], depth, truth,
-            masks=[image[..., 0] for image in extra.values() if image.shape[-1] == 1],
-            warped=[image for image in extra.values() if image.shape[-1] == 3]))
+            {title: image[..., 0] if image.shape[-1] == 1 else image
+             for title, image in others.items()}))
     return pictures

@@ -12,6 +12,7 @@ from tfdepth.evaluation.odometry_report import Motion, TruePath, motion_of_run, 
 from tfdepth.inference import Predictor
 
 KITTI_RAW = ("kitti_raw", "kitti_depth")
+KITTI = (*KITTI_RAW, "kitti_odometry")
 
 
 @dataclasses.dataclass

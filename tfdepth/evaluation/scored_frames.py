@@ -26,6 +26,7 @@ class ScoredFrame(NamedTuple):
     previous: Optional[Callable[[], np.ndarray]]    # the frame before, None where there is none
     place: int = 0                                  # in the whole published list
     moving: Optional[Callable[[], np.ndarray]] = None   # bool [H, W], moves by itself
+    intrinsics: Optional[np.ndarray] = None         # [3, 3], pixels of the picture; None unknown
 
 
 def frames_of_drives(drives: Sequence[Drive], gap: int = 1) -> Tuple[ScoredFrame, ...]:
@@ -78,7 +79,7 @@ def _frame_of_drive(drive: Drive, k: int, depth: Optional[Callable] = None, gap:
         functools.partial(picture, drive.image_paths[k]), truth,
         None if before < 0 else functools.partial(picture, drive.image_paths[before]), place,
         None if drive.moving_paths is None else
-        lambda: picture(drive.moving_paths[k])[..., 0] > 0)
+        lambda: picture(drive.moving_paths[k])[..., 0] > 0, drive.intrinsics)
 
 
 def _eigen(root, drives, depth_root, improved=False):
@@ -149,7 +150,8 @@ def _nyu(root, drives, depth_root):
         raise UserError(f"{os.path.join(os.path.dirname(path), nyu.SPLITS)}: no such file; it says "
                         f"which frames of {os.path.basename(path)} are the test set.")
     return tuple(ScoredFrame(f"frame {k}", functools.partial(labelled.image, k),
-                             functools.partial(labelled.depth, k), None)
+                             functools.partial(labelled.depth, k), None,
+                             intrinsics=nyu.intrinsics())
                  for k in chosen.tolist())
 
 

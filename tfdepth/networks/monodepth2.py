@@ -4,7 +4,7 @@ Shape letters: B batch, H rows, W columns of the image.
 """
 import tensorflow as tf
 
-from tfdepth.networks.torch_layers import SymmetricConvolution
+from tfdepth.networks.torch_layers import SymmetricConvolution, upsample_nearest
 
 DECODER = (16, 32, 64, 128, 256)                         # channels, level 0 to 4
 POSE_CNN = ((16, 7), (32, 5), (64, 3), (128, 3), (256, 3), (256, 3), (256, 3))  # channels, kernel
@@ -104,8 +104,3 @@ def motion_numbers(pose_map):
     """Map of motion numbers -> (axis-angle in radians, translation), [B, 3] each."""
     numbers = POSE_SCALE * tf.reduce_mean(pose_map, axis=[1, 2])
     return numbers[:, :3], numbers[:, 3:6]
-
-
-def upsample_nearest(features):
-    """Doubles both sides, each pixel four times: [B, H, W, C] -> [B, 2 H, 2 W, C]."""
-    return tf.repeat(tf.repeat(features, 2, axis=1), 2, axis=2)

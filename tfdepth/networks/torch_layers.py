@@ -44,10 +44,21 @@ def pad(features, width, mode="CONSTANT"):
     return tf.pad(features, [[0, 0], [width, width], [width, width], [0, 0]], mode)
 
 
-def batch_normalization(gamma="ones", dtype=None):
+def batch_normalization(gamma="ones", momentum=0.9, epsilon=1e-5, dtype=None):
     """Batch normalisation with PyTorch's constants; `gamma`: initialiser of the scale."""
-    return tf.keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5, gamma_initializer=gamma,
-                                              dtype=dtype)
+    return tf.keras.layers.BatchNormalization(momentum=momentum, epsilon=epsilon,
+                                              gamma_initializer=gamma, dtype=dtype)
+
+
+def upsample_nearest(features):
+    """Doubles both sides, each pixel four times: [B, H, W, C] -> [B, 2 H, 2 W, C]."""
+    return tf.repeat(tf.repeat(features, 2, axis=1), 2, axis=2)
+
+
+def double_bilinear(features):
+    """Doubles both sides, bilinearly with half-pixel centres: [B, H, W, C] -> [B, 2 H, 2 W, C]."""
+    height, width = features.shape[1:3]
+    return tf.cast(tf.image.resize(features, [2 * height, 2 * width]), features.dtype)
 
 
 def upsample_bilinear(maps, factor):

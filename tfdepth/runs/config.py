@@ -6,23 +6,31 @@ import os
 import typing
 from typing import Tuple
 
-from tfdepth.checks import UserError
+from tfdepth.checks import UserError, check_choice
+from tfdepth.data.augmentation import COLOR_JITTERS
 from tfdepth.data.config import DataConfig
+from tfdepth.data.crops import CROPS, training_window
 from tfdepth.data.intrinsics_file import is_json
 from tfdepth.systems import SYSTEMS
 
 
 @dataclasses.dataclass
 class OptimizerConfig:
-    """Adam with a step schedule."""
+    """Adam, its learning rate constant, or falling in steps, or falling by every step."""
     learning_rate: float = 2e-4
     beta_1: float = 0.9
     beta_2: float = 0.999
     epsilon: float = 1e-8
     epsilon_after_correction: bool = False  # where PyTorch adds it; False: where TensorFlow does
     weight_decay: float = 0.0              # L2: times each variable, added to its gradient
+    decoupled_decay: bool = False          # AdamW: instead, times the rate, taken off the variable
+    weight_decay_on: Tuple[str, ...] = ()  # variables, by the beginning of their names, that have
+    #                                        weight decay; () = all
     decay_epochs: Tuple[float, ...] = ()   # after each of these the rate is multiplied ...
     decay_factor: float = 0.1              # ... by this
+    final_learning_rate: float = 0.0       # not 0: the rate falls to this until the last step, as
+    #                                        (1 - step / steps)^decay_power
+    decay_power: float = 0.9
     clip_norm: float = 0.0                 # largest global gradient norm; 0 = not clipped
 
 
@@ -35,6 +43,9 @@ class TrainConfig:
     init_from: str = ""                    # a run folder whose best weights are the first ones
     init_except: Tuple[str, ...] = ()      # variables, by the beginning of their names, that are
     #                                        initialised anew all the same
+    frozen: Tuple[str, ...] = ()           # variables, by the beginning of their names, "*" for any
+    #                                        characters, that stay as they are; the running
+    #                                        statistics of batch normalisation move all the same
     first_stage: Tuple[str, ...] = ()      # fields, as "data.flip=False", that differ in a run
     #                                        before this one, whose best weights are the first ones
     precision: str = "float32"             # of the networks, or "mixed_bfloat16"
@@ -60,13 +71,24 @@ class ExperimentConfig:
 def check_config(config):
     """Raises UserError, naming the flag, on values that no run can have."""
     data, train, optimizer = config.data, config.train, config.optimizer
+    check_choice("--config.data.crop", data.crop, CROPS)
+    check_choice("--config.data.color_jitter", data.color_jitter, ("", *COLOR_JITTERS))
+    supervised = getattr(SYSTEMS.get(type(config.system)), "learns_from_depth", False)
     rules = [
-        ("data.offsets", _ascending(data.offsets) and (len(data.offsets) > 0 or data.stereo)
+        ("data.offsets", _ascending(data.offsets)
+         and (len(data.offsets) > 0 or data.stereo or supervised)
          and all(isinstance(offset, int) and offset for offset in data.offsets),
-         "distinct frame offsets in ascending order without 0, as (-1, 1); () needs data.stereo"),
+         "distinct frame offsets in ascending order without 0, as (-1, 1); () needs data.stereo, "
+         "or a system that learns from depth"),
         ("data.stereo_baseline", data.stereo_baseline >= 0, "0 (metres) or more"),
         ("data.frame_gap", data.frame_gap >= 1, "1 or more frames"),
         ("data.scale_crop", 1.0 <= data.scale_crop <= 2.0, "a number from 1 to 2"),
+        ("data.max_rotation", 0.0 <= data.max_rotation <= (0.0 if data.stereo else 45.0),
+         "from 0 to 45 degrees; 0 with data.stereo, whose cameras would have to turn too"),
+        ("data.random_crop", not data.random_crop or len(data.random_crop) == len(data.size) == 2
+         and all(isinstance(side, int) and 0 < side <= whole for side, whole in
+                 zip(data.random_crop, training_window(data)[2:])),
+         "(height, width), not larger than data.size, or than data.crop=nyu leaves of it"),
         ("train.batch_size", train.batch_size >= 1, "at least 1"),
         ("train.epochs", train.epochs > 0, "more than 0"),
         ("train.steps", train.steps >= 0, "0 or more"),
@@ -85,6 +107,10 @@ def check_config(config):
         ("optimizer.beta_2", 0 <= optimizer.beta_2 < 1, "from 0 to less than 1"),
         ("optimizer.epsilon", optimizer.epsilon > 0, "more than 0"),
         ("optimizer.decay_factor", optimizer.decay_factor > 0, "more than 0"),
+        ("optimizer.final_learning_rate", optimizer.final_learning_rate >= 0 and not (
+            optimizer.final_learning_rate and optimizer.decay_epochs),
+         "0 or more, and 0 beside decay_epochs"),
+        ("optimizer.decay_power", optimizer.decay_power > 0, "more than 0"),
         ("optimizer.decay_epochs", _ascending(optimizer.decay_epochs),
          "ascending numbers of epochs, as (15,)"),
     ]

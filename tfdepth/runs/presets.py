@@ -1,4 +1,5 @@
-"""Settings that several configs share: short runs from scratch, on synthetic drives or own data."""
+"""Settings that several configs share: short runs from scratch, on synthetic drives or own data,
+and the training that BTS published."""
 from tfdepth.data.config import DataConfig
 from tfdepth.data.synthetic import TEST_DRIVES, VALIDATION_DRIVES
 from tfdepth.runs.config import ExperimentConfig, OptimizerConfig, TrainConfig
@@ -11,6 +12,15 @@ MONODEPTH2_KITTI_CAMERA = '{"units": "normalized", "fx": 0.58, "fy": 1.92, "cx":
 EIGEN_SPLIT = dict(dataset="kitti_raw", cameras=("image_02", "image_03"),
                    validation_drives=("eigen_validation",), test_drives=("eigen_test",))
 
+# The pictures of BTS: on KITTI of the left colour camera, on NYU without its white frame.
+BTS_KITTI = dict(dataset="kitti_depth", cameras=("image_02",), offsets=(), crop="kb",
+                 size=(352, 1216), random_crop=(352, 704), max_rotation=1.0, flip=True,
+                 color_jitter="bts_kitti", validation_drives=("eigen_validation",),
+                 test_drives=("eigen_test",))
+BTS_NYU = dict(dataset="nyu", offsets=(), crop="nyu", size=(480, 640), random_crop=(416, 544),
+               max_rotation=2.5, flip=True, color_jitter="bts_nyu", test_drives=("test",))
+BTS_INDOORS = dict(max_depth=10.0, reference_focal_length=0.0, min_true_depth=0.1)  # its options
+
 
 def quick_run(system, learning_rate):
     """Small images, and the colours and mirror images that few frames lack: minutes on a CPU.
@@ -20,7 +30,7 @@ def quick_run(system, learning_rate):
     """
     return ExperimentConfig(
         system=system,
-        data=DataConfig(dataset="folder", size=(64, 192), flip=True, color_jitter=True),
+        data=DataConfig(dataset="folder", size=(64, 192), flip=True, color_jitter="monodepth2"),
         optimizer=OptimizerConfig(learning_rate=learning_rate),
         train=TrainConfig(epochs=8.8, keep_checkpoints=2))
 
@@ -38,3 +48,41 @@ def synthetic_run(system, learning_rate, movers=False):
     config.train.save_every = 360
     config.train.best_metric = "validation/abs_rel"
     return config
+
+
+def supervised_quick_run(system, learning_rate):
+    """`quick_run` of a system that learns from depth, on KITTI with annotated depth."""
+    config = quick_run(system, learning_rate)
+    config.data.dataset, config.data.size = "kitti_depth", (96, 320)
+    config.data.offsets = ()
+    return config
+
+
+def supervised_synthetic_run(system, learning_rate, movers=False):
+    """`synthetic_run` of a system that learns from depth."""
+    config = synthetic_run(system, learning_rate, movers)
+    config.data.offsets = ()
+    return config
+
+
+def bts_run(system, data, batch_size):
+    """Training as BTS published it, from ImageNet weights.
+
+    The encoder's first convolution and the scale and offset of its batch normalisations stay as
+    they are, but for those of a ResNet's shortcuts; weight decay is the encoder's alone.
+
+    Args: system: BtsConfig, or one of its kind. data: BTS_KITTI or BTS_NYU. batch_size: of all
+      replicas.
+    Returns: ExperimentConfig.
+    """
+    dense = system.encoder.startswith("densenet")
+    return ExperimentConfig(
+        system=system, data=DataConfig(**data),
+        optimizer=OptimizerConfig(
+            learning_rate=1e-4, final_learning_rate=1e-5, epsilon=1e-3,
+            epsilon_after_correction=True, weight_decay=1e-2, decoupled_decay=True,
+            weight_decay_on=("depth_encoder",)),
+        train=TrainConfig(
+            batch_size=batch_size, epochs=50.0, best_metric="validation/abs_rel",
+            frozen=("depth_encoder/conv0", "depth_encoder/*norm*") if dense else
+            ("depth_encoder/conv1", "depth_encoder/*bn?")))

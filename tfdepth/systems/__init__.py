@@ -1,6 +1,8 @@
 """The table of training methods; the type of a config chooses its row."""
 from tfdepth.checks import check_choice
 from tfdepth.systems.base import PRECISIONS, computing_in
+from tfdepth.systems.bts import Bts, BtsConfig
+from tfdepth.systems.hma_depth import HmaDepth, HmaDepthConfig
 from tfdepth.systems.idce_ham import IdceHam, IdceHamConfig
 from tfdepth.systems.monodepth2 import Monodepth2, Monodepth2Config
 from tfdepth.systems.sfmlearner import SfMLearner, SfMLearnerConfig
@@ -9,6 +11,8 @@ SYSTEMS = {
     SfMLearnerConfig: SfMLearner,
     Monodepth2Config: Monodepth2,
     IdceHamConfig: IdceHam,
+    BtsConfig: Bts,
+    HmaDepthConfig: HmaDepth,
 }
 
 

@@ -37,8 +37,10 @@ class System(tf.keras.Model):
     size_multiple = 1         # height and width must be multiples of this, ...
     smallest_side = 1         # ... and not below this
     learns_from_stereo = False
+    learns_from_depth = False  # whether losses compare with batch.target_depth; depth is in metres
     predicts_motion = True    # False where all sources have known motion
     needs_previous = False    # whether depth of a frame depends on the frame before it
+    needs_intrinsics = False  # whether depth depends on the camera
     precision = "float32"     # of its networks
     resized = "depth"         # or "disparity": what is resized to the size of a picture
 
@@ -57,18 +59,20 @@ class System(tf.keras.Model):
         self.loss_weights = dataclasses.asdict(config.loss_weights)
 
     def forward(self, batch, training):
-        """Batch -> a prediction type of tfdepth.structures that contains an SfmPrediction's fields."""
+        """Batch -> a prediction type of tfdepth.structures that has an SfmPrediction's fields, or,
+        of a system without sources, `scene` alone."""
         raise NotImplementedError
 
     def loss_terms(self, batch, prediction) -> Dict[str, tf.Tensor]:
         """Batch and its prediction -> {name: unweighted scalar}."""
         raise NotImplementedError
 
-    def predict_depth(self, image, previous) -> DepthPrediction:
+    def predict_depth(self, image, previous, intrinsics=None) -> DepthPrediction:
         """Depth of images, in inference mode.
 
         Args: image: [B, H, W, 3] in [0, 1]. previous: the frame before each, or the image itself
-          where there is none; only looked at where `needs_previous`.
+          where there is none; only looked at where `needs_previous`. intrinsics: [B, 3, 3], pixels
+          of the image; only looked at where `needs_intrinsics`.
         """
         raise NotImplementedError
 

@@ -85,7 +85,7 @@ class Monodepth2(System):
         motions = self._in_unit_of_depth(tf.stack(motions, axis=1), scene.depth)
         return SfmPrediction(scene, motions)
 
-    def predict_depth(self, image, previous):
+    def predict_depth(self, image, previous, intrinsics=None):
         return self._scene(image, self._encode_previous(image, previous), training=False)
 
     def predict_motion(self, target, sources):

@@ -75,7 +75,7 @@ class SfMLearner(System):
         return ExplainedPrediction(self._depth(batch.target_input, training),
                                    transforms.from_translation_euler(poses), mask_logits)
 
-    def predict_depth(self, image, previous):
+    def predict_depth(self, image, previous, intrinsics=None):
         return self._depth(image, training=False)
 
     def predict_motion(self, target, sources):

@@ -5,14 +5,14 @@ import time
 import numpy as np
 import tensorflow as tf
 
-from tfdepth.checks import check_size
 from tfdepth.data import synthetic, synthetic_render, synthetic_world
 from tfdepth.data.datasets import load_drives, split_drives
 from tfdepth.data.pipeline import open_source, training_batches
 from tfdepth.runs.config import check_config
 from tfdepth.systems import build_system
+from tfdepth.training.loop import check_sizes
 from tfdepth.training.input_benchmark import batches_per_second
-from tfdepth.training.optimizers import build_optimizer
+from tfdepth.training.optimizers import optimizer_of
 from tfdepth.training.step import make_train_step
 
 
@@ -30,7 +30,7 @@ def benchmark(config, repeats):
       step_samples_per_second; tracing_seconds: the first step; peak_memory_megabytes;
       render_frames_per_second: the synthetic world at 128 x 416 on one core, without encoding.
     """
-    system, optimizer, step, batches = _prepare(config)
+    system, optimizer, learned, step, batches = _prepare(config)
     batch = next(batches)
 
     @tf.function
@@ -40,13 +40,13 @@ def benchmark(config, repeats):
             total = tf.add_n([tf.reduce_sum(tensor) for tensor in tf.nest.flatten(prediction)])
         # Unused heads have no gradient; sums keep the others from being pruned.
         return [tf.reduce_sum(gradient) for gradient in
-                tape.gradient(total, system.trainable_variables) if gradient is not None]
+                tape.gradient(total, learned) if gradient is not None]
 
-    zeros = [tf.zeros_like(variable) for variable in system.trainable_variables]
+    zeros = [tf.zeros_like(variable) for variable in learned]
 
     @tf.function
     def update():
-        optimizer.apply_gradients(zip(zeros, system.trainable_variables))
+        optimizer.apply_gradients(zip(zeros, learned))
 
     begin = time.perf_counter()
     step(batch)
@@ -66,26 +66,25 @@ def benchmark(config, repeats):
 
 def measure_step(config, repeats):
     """Median seconds of a training step on a batch that is at hand; see `benchmark`."""
-    _, _, step, batches = _prepare(config)
+    *_, step, batches = _prepare(config)
     batch = next(batches)
     return _median_seconds(lambda: step(batch), repeats)
 
 
 def _prepare(config):
-    """System, optimizer, training step and iterator of batches of a config."""
+    """System, optimizer, learned variables, training step and iterator of batches of a config."""
     check_config(config)
     system = build_system(config.system, config.data.offsets, config.data.stereo,
                           config.train.precision)
-    check_size("--config.data.size", config.data.size, system.size_multiple,
-               system.smallest_side)
+    check_sizes(config.data, system)
     system.create_variables(config.data.size)
-    optimizer = build_optimizer(config.optimizer, 1, system.trainable_variables)
+    optimizer, learned = optimizer_of(config, system, steps_per_epoch=1, num_steps=1)
     drives = split_drives(config.data, load_drives(config.data)).train
-    batches = iter(training_batches(open_source(drives, config.data), config.train.batch_size,
-                                    config.train.seed))
+    source = open_source(drives, config.data, system.learns_from_depth)
+    batches = iter(training_batches(source, config.train.batch_size, config.train.seed))
     step = make_train_step(tf.distribute.get_strategy(), system, optimizer,
-                           config.optimizer.clip_norm)
-    return system, optimizer, step, batches
+                           config.optimizer.clip_norm, learned)
+    return system, optimizer, learned, step, batches
 
 
 def _median_seconds(run, repeats):

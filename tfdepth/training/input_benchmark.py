@@ -40,6 +40,7 @@ def benchmark_input(config, repeats):
     Raises: UserError: what data and config may raise, or data that are prepared already.
     """
     from tfdepth.data.prepare import FORMATS, prepare
+    from tfdepth.systems import SYSTEMS
     from tfdepth.training.benchmark import measure_step
     drives = split_drives(config.data, load_drives(config.data)).train
     if any(shards.is_record(path) for drive in drives[:1] for path in drive.image_paths[:1]):
@@ -48,14 +49,16 @@ def benchmark_input(config, repeats):
     frames_before = np.cumsum([0] + [len(drive) for drive in drives[:-1]])
     drives = tuple(drive for drive, before in zip(drives, frames_before) if before < _FRAMES)
     results = {"step_samples_per_second": config.train.batch_size / measure_step(config, repeats)}
+    supervised = SYSTEMS[type(config.system)].learns_from_depth
     run = lambda measure, frames: _in_process(
-        measure, frames, config.data, config.train.batch_size, repeats / 4)
+        measure, frames, config.data, config.train.batch_size, repeats / 4, supervised)
     with tempfile.TemporaryDirectory() as folder:
         ways = {"raw": drives}
         for image_format in FORMATS:
-            prepare(drives, f"{folder}/{image_format}", config.data.size, image_format)
+            prepare(drives, f"{folder}/{image_format}", config.data.size, image_format,
+                    crop=config.data.crop)
             ways[image_format] = prepared.load(f"{folder}/{image_format}", config.data.size,
-                                               config.data.stereo)
+                                               config.data.stereo, config.data.crop)
         for way, frames in ways.items():
             speed, memory, _ = run(measure_input, frames)
             results[f"{way}_samples_per_second"] = speed
@@ -73,10 +76,11 @@ def _in_process(measure, *arguments):
         return pool.submit(measure, *arguments).result()
 
 
-def measure_input(drives, data, batch_size, seconds):
+def measure_input(drives, data, batch_size, seconds, supervised=False):
     """Reads training batches for some seconds.
 
     Args: drives: their frames are read. data: DataConfig. batch_size: B. seconds: about so long.
+      supervised: whether depth is read too.
 
     Returns: (samples a second, megabytes that this process ever held, seconds to the first batch).
     """
@@ -84,7 +88,7 @@ def measure_input(drives, data, batch_size, seconds):
     from tfdepth.data.pipeline import open_source, training_batches
     tf.config.set_visible_devices([], "GPU")
     begin = time.perf_counter()
-    batches = iter(training_batches(open_source(drives, data), batch_size, seed=0))
+    batches = iter(training_batches(open_source(drives, data, supervised), batch_size, seed=0))
     next(batches)
     start = time.perf_counter() - begin
     speed = batch_size * batches_per_second(batches, seconds)
@@ -100,12 +104,13 @@ def peak_megabytes():
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # kilobytes on Linux
 
 
-def measure_million(drives, data, batch_size, seconds):
+def measure_million(drives, data, batch_size, seconds, supervised=False):
     """`measure_input` of a drive of a million frames, those of the first drive over and over."""
-    return measure_input([repeat_frames(drives[0], _MILLION)], data, batch_size, seconds)
+    return measure_input([repeat_frames(drives[0], _MILLION, supervised)], data, batch_size,
+                         seconds, supervised)
 
 
-def repeat_frames(drive, count):
+def repeat_frames(drive, count, with_depth=False):
     """A drive of `count` frames, those of `drive` over and over, one metre apart.
 
     Paths are as many strings as in a real list, not one string many times.
@@ -115,7 +120,8 @@ def repeat_frames(drive, count):
     return dataclasses.replace(
         drive, image_paths=again(drive.image_paths), stereo_paths=again(drive.stereo_paths),
         frame_numbers=tuple(range(count)), travel=np.ones(count), world_from_camera=None,
-        depth_paths=None, lidar_paths=None, moving_paths=None)
+        depth_paths=again(drive.depth_paths) if with_depth else None, lidar_paths=None,
+        moving_paths=None)
 
 
 def batches_per_second(batches, seconds):

@@ -9,15 +9,17 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from tfdepth.checks import UserError, check_size
+from tfdepth.data.crops import training_size
 from tfdepth.data.datasets import load_drives, split_drives
-from tfdepth.data.pipeline import open_source, sample_names, training_batches
+from tfdepth.data.depth_check import check_depth
+from tfdepth.data.pipeline import open_source, sample_files, training_batches
 from tfdepth.data.unreadable import unreadable
 from tfdepth.runs.checkpoints import Checkpoints, list_steps
 from tfdepth.runs.config import check_config, first_stage_of, with_absolute_paths
 from tfdepth.runs.folder import RunFolder, open_run
 from tfdepth.systems import build_system
 from tfdepth.training.logs import RunLog
-from tfdepth.training.optimizers import build_optimizer, learning_rate
+from tfdepth.training.optimizers import learning_rate, optimizer_of
 from tfdepth.training.step import make_train_step
 from tfdepth.training.validation import Validation, pictures_of
 from tfdepth.weights.starting import start_from
@@ -53,14 +55,16 @@ def train(config, workdir, strategy=None):
     with strategy.scope():
         system = build_system(config.system, config.data.offsets, config.data.stereo,
                               config.train.precision)
-        check_size("--config.data.size", config.data.size, system.size_multiple,
-                   system.smallest_side)
+        check_sizes(config.data, system)
         split = split_drives(config.data, load_drives(config.data))
-        source = open_source(split.train, config.data)
+        if system.learns_from_depth:
+            check_depth(split.train + split.validation)
+        source = open_source(split.train, config.data, system.learns_from_depth)
         print(describe(source))
         steps_per_epoch = source.num_samples / config.train.batch_size
+        last = config.train.steps or math.ceil(config.train.epochs * steps_per_epoch)
         system.create_variables(config.data.size)
-        optimizer = build_optimizer(config.optimizer, steps_per_epoch, system.trainable_variables)
+        optimizer, learned = optimizer_of(config, system, steps_per_epoch, last)
         bad_steps = tf.Variable(0, trainable=False, dtype=tf.int64)
         data = tf.Variable(fingerprint(source), trainable=False, dtype=tf.int64)
     first_stage = first_stage_of(config)
@@ -79,7 +83,6 @@ def train(config, workdir, strategy=None):
     if int(data) != fingerprint(source):
         raise UserError(f"--workdir {workdir}: expected the samples that the run began with; the "
                         "data have changed since. Give another folder to start anew.")
-    last = config.train.steps or math.ceil(config.train.epochs * steps_per_epoch)
     if start:
         print(f"{run.path}: {'resumes' if start < last else 'is complete'} at step {start} of {last}")
     if start >= last:
@@ -88,9 +91,9 @@ def train(config, workdir, strategy=None):
     batches = training_batches(source, config.train.batch_size, config.train.seed, start,
                                config.train.cache_megabytes)
     batches = iter(strategy.experimental_distribute_dataset(batches))
-    train_step = make_train_step(strategy, system, optimizer, config.optimizer.clip_norm)
+    train_step = make_train_step(strategy, system, optimizer, config.optimizer.clip_norm, learned)
     save_every = config.train.save_every or max(1, round(steps_per_epoch))
-    window = _Window()
+    window, unmeasured = _Window(), _Unmeasured()
 
     def validate(step, bar):
         """Measures and logs; returns the metric that picks the best, None without validation."""
@@ -115,10 +118,12 @@ def train(config, workdir, strategy=None):
                     _report_bad(result, step, source, config.train, int(bad_steps))
                 done = step + 1
                 window.add(result)
+                unmeasured.add(result, step, source, config.train)
                 bar.update()
                 if done % config.train.log_every == 0 or done == last:
                     values = window.mean(config.train.batch_size)
-                    log.scalars(done, {**values, "gradient_norm": float(result.gradient_norm),
+                    log.scalars(done, {**values, **unmeasured.count(),
+                                       "gradient_norm": float(result.gradient_norm),
                                        "learning_rate": learning_rate(optimizer),
                                        "bad_steps": int(bad_steps)})
                     bar.set_postfix({name: f"{value:.4g}" for name, value in values.items()})
@@ -139,16 +144,26 @@ def _next(batches, source, config, step):
     try:
         return next(batches)
     except tf.errors.OpError as error:
-        paths = sample_names(source, config.batch_size, config.seed, step)[1]
-        raise unreadable(error, paths) from None
+        found = sample_files(source, config.batch_size, config.seed, step)
+        raise unreadable(error, found.image_paths, found.depth_files) from None
+
+
+def check_sizes(data, system):
+    """Raises UserError unless a System can see the sizes of training and of prediction."""
+    limits = system.size_multiple, system.smallest_side
+    check_size("--config.data.size", data.size, *limits)
+    check_size("--config.data.random_crop" if data.random_crop else
+               "--config.data.random_crop is not given; what --config.data.crop leaves",
+               training_size(data), *limits)
 
 
 def describe(source):
     """One line on the samples of a source: counts of what is used and what is not, and why."""
     counts = source.table.counts
+    unmeasured = f", {counts.without_depth} without a depth map" if source.supervised else ""
     return (f"{len(source.drives)} training drives, {counts.total} frames: {counts.kept} samples; "
             f"{counts.static} static frames left out, {counts.without_neighbours} without "
-            "neighbours in time")
+            f"neighbours in time{unmeasured}")
 
 
 def fingerprint(source):
@@ -179,13 +194,41 @@ class _Window:
                 "samples_per_second": round(self._count * batch_size / seconds, 2)}
 
 
+class _Unmeasured:
+    """Samples from which nothing was learnt, as their part of the depth map holds no measurement:
+    named the first time, and counted since the last line of the log."""
+    most_named = 20  # warnings; the log goes on counting
+
+    def __init__(self):
+        self._named, self._count = set(), None
+
+    def add(self, result, step, source, config):
+        if not source.supervised:
+            return
+        places = result.unmeasured.numpy().nonzero()[0]
+        self._count = (self._count or 0) + len(places)
+        if not len(places) or len(self._named) >= self.most_named:
+            return
+        names = sample_files(source, config.batch_size, config.seed, step).names
+        for name in {names[place] for place in places} - self._named:
+            self._named.add(name)
+            print(f"warning: step {step}: {name} has no measured depth where the sample was cut "
+                  "from it, and adds nothing to the loss; metrics.jsonl counts such samples as "
+                  "without_depth", file=sys.stderr)
+
+    def count(self):
+        """{"without_depth": samples} since the last call; {} of runs without depth."""
+        count, self._count = self._count, None
+        return {} if count is None else {"without_depth": count}
+
+
 def _report_bad(result, step, source, config, count):
     """Warns of a step that was not finite; raises when there were too many."""
     terms = [name for name, value in result.terms.items()
              if name != "total" and not math.isfinite(value)]
     what = "the images" if not result.inputs_finite else (
         f"the loss term {', '.join(terms)}" if terms else "the gradient")
-    names = sample_names(source, config.batch_size, config.seed, step)[0]
+    names = sample_files(source, config.batch_size, config.seed, step).names
     message = f"step {step}: {what} is not finite; samples: {', '.join(names)}"
     if count > config.max_bad_steps:
         raise NonFiniteError(f"{message}; {count} such steps, --config.train.max_bad_steps allows "

@@ -11,9 +11,11 @@ class StepResult(NamedTuple):
     inputs_finite: tf.Tensor       # bool. A convolution fused with a ReLU can turn NaN into 0, so
     #                                bad images need not show in the loss.
     applied: tf.Tensor             # bool, False where anything was not finite: nothing changed
+    unmeasured: tf.Tensor          # [B] bool, samples whose depth map holds no measurement; [0] of
+    #                                batches without depth
 
 
-def make_train_step(strategy, system, optimizer, clip_norm=0.0):
+def make_train_step(strategy, system, optimizer, clip_norm=0.0, variables=None):
     """Compiles a training step.
 
     Args:
@@ -21,10 +23,11 @@ def make_train_step(strategy, system, optimizer, clip_norm=0.0):
       system: System with its variables created.
       optimizer: as `build_optimizer` makes it.
       clip_norm: largest global gradient norm; 0 = not clipped.
+      variables: that it changes; None: all trainable ones of the system.
 
     Returns: a function Batch (distributed) -> StepResult.
     """
-    variables = system.trainable_variables
+    variables = system.trainable_variables if variables is None else variables
     replicas = strategy.num_replicas_in_sync
 
     def gradients_of(batch):
@@ -41,20 +44,29 @@ def make_train_step(strategy, system, optimizer, clip_norm=0.0):
             gradients, _ = tf.clip_by_global_norm(gradients, clip_norm, use_norm=norm)
         # A number that is finite exactly when all images are.
         pixel_sum = tf.reduce_sum(batch.target_input) + tf.reduce_sum(batch.source_inputs)
-        return gradients, {**terms, "total": total}, norm, pixel_sum
+        return gradients, {**terms, "total": total}, norm, pixel_sum, unmeasured_samples(batch)
 
     def apply(gradients):
         optimizer.apply_gradients(zip(gradients, variables), experimental_aggregate_gradients=False)
 
     @tf.function
     def step(batch):
-        gradients, terms, norm, pixel_sum = strategy.run(gradients_of, args=(batch,))
+        gradients, terms, norm, pixel_sum, unmeasured = strategy.run(gradients_of, args=(batch,))
         mean = lambda value: strategy.reduce(tf.distribute.ReduceOp.MEAN, value, axis=None)
         terms, norm = {name: mean(value) for name, value in terms.items()}, mean(norm)
         inputs_finite = tf.math.is_finite(mean(pixel_sum))
         applied = inputs_finite & tf.math.is_finite(norm) & tf.math.is_finite(terms["total"])
         if applied:
             strategy.run(apply, args=(gradients,))
-        return StepResult(terms, norm, inputs_finite, applied)
+        if batch.target_depth is not None:
+            unmeasured = strategy.gather(unmeasured, axis=0)  # in the order of the global batch
+        return StepResult(terms, norm, inputs_finite, applied, unmeasured > 0)
 
     return step
+
+
+def unmeasured_samples(batch):
+    """1 for samples of a Batch without measured depth, else 0: int32 [B], or [0] without depth."""
+    if batch.target_depth is None:
+        return tf.zeros([0], tf.int32)
+    return tf.cast(~tf.reduce_any(batch.target_depth > 0.0, axis=[1, 2, 3]), tf.int32)

@@ -16,14 +16,15 @@ class Validation:
         Raises: UserError: if config.train.best_metric will not be among the values, or the drives
         have no samples."""
         self._system = system
-        self._with_depth = all(drive.depth_paths is not None for drive in drives)
+        self._with_depth = system.learns_from_depth or all(
+            drive.depth_paths is not None for drive in drives)
         names = [*system.loss_weights, "total"]
         if self._with_depth:
             names += [name for name in STANDARD_METRICS if name not in HIGHER_IS_BETTER]
         check_choice("--config.train.best_metric (the smallest is best)", config.train.best_metric,
                      [f"validation/{name}" for name in names])
         self._batches = evaluation_batches(
-            open_source(drives, config.data), config.train.batch_size,
+            open_source(drives, config.data, system.learns_from_depth), config.train.batch_size,
             config.train.validation_samples, self._with_depth, config.train.cache_megabytes)
 
         @tf.function
@@ -36,22 +37,27 @@ class Validation:
 
     def __call__(self):
         """Returns ({"validation/name": float}, pictures {title: [B, H, W, 1 or 3]})."""
-        sums, count, depths, pictures = {}, 0, [], {}
-        for batch in self._batches:
-            terms, prediction = self._measure(batch)
-            size = int(batch.target.shape[0])
-            for name, value in terms.items():
-                sums[name] = sums.get(name, 0.0) + size * float(value)
-            count += size
-            if self._with_depth:
-                depths += zip(prediction.scene.depth.numpy()[..., 0],
-                              batch.target_depth.numpy()[..., 0])
-            if not pictures:
-                pictures = pictures_of(self._system, batch)
+        sums, count, pictures = {}, 0, {}
+
+        def predictions():
+            """Yields (name, depth, truth) of every sample with depth; the rest is summed up."""
+            nonlocal count
+            for batch in self._batches:
+                terms, prediction = self._measure(batch)
+                size = int(batch.target.shape[0])
+                for name, value in terms.items():
+                    sums[name] = sums.get(name, 0.0) + size * float(value)
+                count += size
+                if not pictures:
+                    pictures.update(pictures_of(self._system, batch))
+                if self._with_depth:
+                    yield from zip(map(str, range(size)), prediction.scene.depth.numpy()[..., 0],
+                                   batch.target_depth.numpy()[..., 0])
+
+        result = evaluate_depth(predictions(), find_protocol(
+            "depth_metres" if self._system.learns_from_depth else "depth"))
         values = {f"validation/{name}": total / count for name, total in sums.items()}
-        if depths:
-            result = evaluate_depth(((str(k), depth, truth) for k, (depth, truth)
-                                     in enumerate(depths)), find_protocol("depth"))
+        if self._with_depth:
             if result.metrics is None:
                 raise UserError("validation: expected measured depth in some frame; all of "
                                 f"{result.num_images + len(result.unmeasured)} have none.")

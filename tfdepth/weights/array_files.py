@@ -14,15 +14,16 @@ SUFFIXES = (".pth", ".pt", ".safetensors", ".npz")
 def read_arrays(path) -> Dict[str, np.ndarray]:
     """Reads all arrays of a file; numbers beside them become arrays without axes.
 
+    A file without a suffix is read as PyTorch's.
+
     Raises: UserError: if the file is missing, damaged, of another kind, or holds more than arrays.
     """
     path = os.path.expanduser(str(path))
-    readers = {".pth": read_torch, ".pt": read_torch, ".npz": _read_npz,
+    readers = {".pth": read_torch, ".pt": read_torch, "": read_torch, ".npz": _read_npz,
                ".safetensors": load_file}
     suffix = os.path.splitext(path)[1].lower()
     if suffix not in readers:
-        raise UserError(f"{path}: expected weights as {', '.join(SUFFIXES)}; found "
-                        f"{suffix or 'no suffix'}.")
+        raise UserError(f"{path}: expected weights as {', '.join(SUFFIXES)}; found {suffix}.")
     try:
         arrays = readers[suffix](path)
     except UserError:
@@ -31,8 +32,8 @@ def read_arrays(path) -> Dict[str, np.ndarray]:
         raise UserError(f"{path}: expected weights; {error.strerror or error}.") from None
     except Exception as error:  # foreign bytes can go wrong in any way
         reason = str(error).splitlines()[0][:160] if str(error) else type(error).__name__
-        raise UserError(f"{path}: expected weights as {suffix}; the file is damaged or of another "
-                        f"kind ({reason}).") from error
+        raise UserError(f"{path}: expected weights as {suffix or '.pth'}; the file is damaged or "
+                        f"of another kind ({reason}).") from error
     if not arrays:
         raise UserError(f"{path}: expected named arrays; found none.")
     return arrays

@@ -8,6 +8,7 @@ from tfdepth.checks import check_choice
 from tfdepth.runs.checkpoints import Checkpoints
 from tfdepth.runs.config import ExperimentConfig
 from tfdepth.runs.folder import open_run
+from tfdepth.weights.bts import import_bts
 from tfdepth.weights.monodepth2 import import_imagenet, import_monodepth2
 from tfdepth.weights.sfmlearner import import_sfmlearner
 
@@ -15,6 +16,8 @@ from tfdepth.weights.sfmlearner import import_sfmlearner
 FORMATS = {
     "sfmlearner": import_sfmlearner,
     "monodepth2": import_monodepth2,
+    "bts": import_bts,
+    "bts_nyu": functools.partial(import_bts, trained_on="nyu"),
     "imagenet_resnet18": functools.partial(import_imagenet, kind="resnet18"),
     "imagenet_resnet50": functools.partial(import_imagenet, kind="resnet50"),
 }

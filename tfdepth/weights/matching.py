@@ -1,5 +1,6 @@
 """Puts named arrays into named variables, or says exactly what does not fit."""
 import collections
+import fnmatch
 from typing import Mapping
 
 import numpy as np
@@ -34,6 +35,30 @@ def assign_weights(variables: Mapping[str, object], arrays: Mapping[str, np.ndar
         raise UserError(f"{source}: {len(problems)} of its weights do not fit: {shown}{rest}.")
     for name, variable in variables.items():
         variable.assign(arrays[name])
+
+
+def select(variables: Mapping[str, object], patterns, flag: str):
+    """The variables whose names fit one of some patterns.
+
+    Args:
+      variables: {name: variable}, as `variables_by_path` gives them.
+      patterns: names or their beginnings, up to a "/". "*" stands for any characters and "?" for
+        one: "depth_encoder/*bn?" are all those of its layers bn1, bn2, ...
+      flag: where the patterns come from, for messages.
+
+    Returns: {name: variable}.
+    Raises: UserError: if a pattern fits none.
+    """
+    chosen = {}
+    for pattern in patterns:
+        below = pattern.rstrip("/") + "/*"
+        fitting = {name: variable for name, variable in variables.items()
+                   if fnmatch.fnmatchcase(name, pattern) or fnmatch.fnmatchcase(name, below)}
+        if not fitting:
+            raise UserError(f"{flag}: expected the beginning of a variable's name, as "
+                            f"{next(iter(variables))}; got {pattern}.")
+        chosen.update(fitting)
+    return chosen
 
 
 def variables_by_path(root):

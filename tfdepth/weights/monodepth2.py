@@ -87,7 +87,7 @@ def published_variables(system):
     if system.predicts_motion:
         if system.config.pose_network == "resnet":
             named["pose_encoder"] = _resnet_variables(system.pose_encoder, "encoder.")
-        named["pose"] = {_torch_name(path): variable for path, variable
+        named["pose"] = {torch_name(path): variable for path, variable
                          in variables_by_path(system.pose_decoder).items()}
     return named
 
@@ -99,12 +99,12 @@ def to_keras(arrays):
 
 
 def _resnet_variables(network, prefix=""):
-    return {prefix + _torch_name(path): variable
+    return {prefix + torch_name(path): variable
             for path, variable in variables_by_path(network).items()}
 
 
-def _torch_name(path):
-    """"layer1/0/bn1/gamma" -> "layer1.0.bn1.weight"."""
+def torch_name(path):
+    """A variable's path as PyTorch names it: "layer1/0/bn1/gamma" -> "layer1.0.bn1.weight"."""
     *parts, last = path.split("/")
     return ".".join([*parts, _TORCH_NAMES[last]])
 

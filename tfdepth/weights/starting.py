@@ -4,7 +4,7 @@ import tensorflow as tf
 from tfdepth.checks import UserError
 from tfdepth.runs.checkpoints import PREFIX, best_step
 from tfdepth.runs.folder import RunFolder, load_config
-from tfdepth.weights.matching import LISTED, variables_by_path
+from tfdepth.weights.matching import LISTED, select, variables_by_path
 
 _SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"
 
@@ -15,7 +15,8 @@ def start_from(path, system, keep=()):
     Args:
       path: run folder, of training or of tools/import_weights.py.
       system: System with its variables created.
-      keep: beginnings of names, as "pose_encoder/conv1", of variables that stay as they are.
+      keep: beginnings of names, as "pose_encoder/conv1", of variables that stay as they are; see
+        `select`.
 
     Returns: one line for the user: how many variables were set, and which parts were not.
     Raises: UserError: if the run has no checkpoint that can be read, a name in `keep` is of no
@@ -29,16 +30,12 @@ def start_from(path, system, keep=()):
         raise UserError(f"--config.train.init_from {path}: expected a checkpoint in {folder}; "
                         "found none.")
     variables = variables_by_path(system)
-    for start in keep:
-        if not any(_begins(name, start) for name in variables):
-            raise UserError(f"--config.train.init_except: expected the beginning of a variable's "
-                            f"name, as {next(iter(variables))}; got {start}.")
+    kept = select(variables, keep, "--config.train.init_except")
     file = folder / f"step-{step:08d}"
     try:
         reader = tf.train.load_checkpoint(str(file / PREFIX))
         stored = reader.get_variable_to_shape_map()
-        taken = {name: f"system/{name}{_SUFFIX}" for name in variables
-                 if not any(_begins(name, start) for start in keep)}
+        taken = {name: f"system/{name}{_SUFFIX}" for name in variables if name not in kept}
         taken = {name: key for name, key in taken.items() if key in stored}
         arrays = {name: reader.get_tensor(key) for name, key in taken.items()}
     except (tf.errors.OpError, ValueError, RuntimeError) as error:
@@ -57,7 +54,3 @@ def start_from(path, system, keep=()):
     anew = sorted({name.split("/")[0] for name in set(variables) - set(arrays)})
     rest = f"; others, in {', '.join(anew)}, begin anew" if anew else ""
     return f"{len(arrays)} of {len(variables)} variables from {path}, step {step}{rest}"
-
-
-def _begins(name, start):
-    return name == start or name.startswith(start.rstrip("/") + "/")

@@ -58,9 +58,10 @@ def read_torch(path) -> Dict[str, np.ndarray]:
 
 
 def _arrays_of(path, value, read_storage):
-    """{name: array} of a state_dict, or of a dict that holds one."""
-    if isinstance(value, dict) and isinstance(value.get("state_dict"), dict):
-        value = value["state_dict"]
+    """{name: array} of a state_dict, or of a dict that holds one beside other things."""
+    for key in ("state_dict", "model"):
+        if isinstance(value, dict) and isinstance(value.get(key), dict):
+            value = value[key]
     if not isinstance(value, dict):
         raise UserError(f"{path}: expected a saved state_dict; found {type(value).__name__}.")
     arrays = {}
