@@ -11,6 +11,10 @@ MONODEPTH2_KITTI_CAMERA = '{"units": "normalized", "fx": 0.58, "fy": 1.92, "cx":
 EIGEN_SPLIT = dict(dataset="kitti_raw", cameras=("image_02", "image_03"),
                    validation_drives=("eigen_validation",), test_drives=("eigen_test",))
 
+# KITTI odometry: the published training sequences, and the snippets of five frames that are scored.
+ODOMETRY_SPLIT = dict(dataset="kitti_odometry", cameras=("image_2",), test_drives=("09", "10"))
+FIVE_FRAMES = (-2, -1, 1, 2)
+
 
 def quick_run(system, learning_rate):
     """Small images, and the colours and mirror images that few frames lack: minutes on a CPU.

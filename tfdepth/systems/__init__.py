@@ -1,10 +1,12 @@
 """The table of training methods; the type of a config chooses its row."""
+from tfdepth.systems.geonet import GeoNet, GeoNetConfig
 from tfdepth.systems.idce_ham import IdceHam, IdceHamConfig
 from tfdepth.systems.monodepth2 import Monodepth2, Monodepth2Config
 from tfdepth.systems.sfmlearner import SfMLearner, SfMLearnerConfig
 
 SYSTEMS = {
     SfMLearnerConfig: SfMLearner,
+    GeoNetConfig: GeoNet,
     Monodepth2Config: Monodepth2,
     IdceHamConfig: IdceHam,
 }
