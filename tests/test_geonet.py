@@ -30,6 +30,9 @@ def test_sizes_and_parameters(network):
         (32, 48, 64), (16, 24, 64), (8, 12, 256), (4, 6, 512), (2, 3, 1024), (1, 2, 2048)]
     assert [each.shape[1:] for each in disparities] == [
         (64, 96, 1), (32, 48, 1), (16, 24, 1), (8, 12, 1)]
+    first, *_, last = network.stages[1]  # only the last unit of a stage has stride 2
+    features = first(tf.zeros([1, 8, 12, 256]))
+    assert features.shape[1:3] == (8, 12) and last(features).shape[1:3] == (4, 6)
     layer = lambda channels_in, channels, kernel: kernel**2 * channels_in * channels + channels
     count, below = layer(3, 64, 7), 64
     for width, units in ((64, 3), (128, 4), (256, 6), (512, 3)):

@@ -62,17 +62,16 @@ class GeoNet(System):
         if not 0.0 <= config.norm_momentum < 1.0:
             raise UserError("--config.system.norm_momentum must be from 0 to less than 1; got "
                             f"{config.norm_momentum}.")
+        of_resnet = config.depth_network == "resnet50"
         first, lowest = config.initial_disparity, config.min_disparity
-        disparity = dict(min_disparity=lowest, initial_disparity=first,
-                         momentum=config.norm_momentum)
-        if config.depth_network == "resnet50":
-            self.depth_net = DispResNet50(**disparity)
-        else:
-            self.depth_net = DispNet(normalization="batch", upsampling="bilinear", **disparity)
-        highest = lowest + self.depth_net.disparity_range
+        highest = lowest + (DispResNet50 if of_resnet else DispNet).disparity_range
         if lowest <= 0 or first and not lowest < first < highest:
             raise UserError("--config.system.min_disparity must be above 0, and initial_disparity "
                             f"0 or between it and {highest:g}; got {lowest} and {first}.")
+        disparity = dict(min_disparity=lowest, initial_disparity=first,
+                         momentum=config.norm_momentum)
+        self.depth_net = DispResNet50(**disparity) if of_resnet else DispNet(
+            normalization="batch", upsampling="bilinear", **disparity)
         self.size_multiple = self.depth_net.size_multiple
         self.pose_net = PoseExplainabilityNet(self.num_sources, masks=False, normalization="batch",
                                               momentum=config.norm_momentum)
@@ -89,7 +88,7 @@ class GeoNet(System):
         source_scenes = tf.nest.map_structure(lambda maps: maps[batch_size:], scenes)
         return TwoWayPrediction(scene, transforms.from_translation_euler(poses), source_scenes)
 
-    def predict_depth(self, image, previous):
+    def predict_depth(self, image, previous, intrinsics=None):
         return self._scene(image, training=False)[0]
 
     def predict_motion(self, target, sources):
