@@ -14,11 +14,10 @@ Frames are resized with their camera, half pixels included; the published progra
 from tfdepth.checks import check_choice
 from tfdepth.data.config import DataConfig
 from tfdepth.runs.config import ExperimentConfig, TrainConfig
-from tfdepth.runs.presets import EIGEN_SPLIT, quick_run, synthetic_run
+from tfdepth.runs.presets import (
+    EIGEN_SPLIT, FIVE_FRAMES, ODOMETRY_SPLIT, quick_run, synthetic_run)
 from tfdepth.systems.sfmlearner import SfMLearnerConfig, SfMLearnerWeights
 
-FIVE_FRAMES = (-2, -1, 1, 2)
-ODOMETRY_SPLIT = dict(dataset="kitti_odometry", cameras=("image_2",), test_drives=("09", "10"))
 LEARNING_RATE = 5e-4  # of short runs
 
 

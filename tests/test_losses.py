@@ -97,35 +97,39 @@ def test_l1_error_of_equal_images_has_no_gradient():
     np.testing.assert_array_equal(tape.gradient(error, image)[0, 0, 0], [0.0, -1.0, 1.0])
 
 
-def test_ssim_by_loops():
-    image, other = RANDOM.random((2, 2, 4, 5, 3))
+@pytest.mark.parametrize("edge", ["mirror", "cut"])
+def test_ssim_by_loops(edge):
+    image, other = RANDOM.random((2, 2, 4, 5, 3)) * (1 + (edge == "cut")) - (edge == "cut")
     other[0, :2] = image[0, :2]
     padded = [np.pad(each, [(0, 0), (1, 1), (1, 1), (0, 0)], "reflect") for each in (image, other)]
     expected = np.empty_like(image)
     for index in np.ndindex(image.shape):
         n, i, j, c = index
         x, y = (each[n, i:i + 3, j:j + 3, c] for each in padded)
+        if edge == "cut":
+            x, y = (each[n, max(i - 1, 0):i + 2, max(j - 1, 0):j + 2, c] for each in (image, other))
         covariance = ((x - x.mean()) * (y - y.mean())).mean()
         ssim = ((2 * x.mean() * y.mean() + 1e-4) * (2 * covariance + 9e-4)
                 / ((x.mean()**2 + y.mean()**2 + 1e-4) * (x.var() + y.var() + 9e-4)))
         expected[index] = np.clip((1 - ssim) / 2, 0, 1)
-    np.testing.assert_allclose(ssim_error(tf.constant(image), tf.constant(other)), expected,
+    np.testing.assert_allclose(ssim_error(tf.constant(image), tf.constant(other), edge), expected,
                                atol=1e-10)
-    mixed = photometric_error(tf.constant(image), tf.constant(other), ssim_weight=0.6)
+    mixed = photometric_error(tf.constant(image), tf.constant(other), ssim_weight=0.6, edge=edge)
     by_hand = (0.6 * expected + 0.4 * np.abs(image - other)).mean(-1, keepdims=True)
     np.testing.assert_allclose(mixed, by_hand, atol=1e-10)
 
 
-def test_gradient_of_ssim_by_differences():
+@pytest.mark.parametrize("edge", ["mirror", "cut"])
+def test_gradient_of_ssim_by_differences(edge):
     images = RANDOM.random((2, 2, 4, 5, 3))
     for k in range(2):
         exact, by_differences = tf.test.compute_gradient(
-            lambda image, k=k: ssim_error(*[image, images[1]][::1 - 2 * k]), [images[0]], 1e-6)
+            lambda image, k=k: ssim_error(*[image, images[1]][::1 - 2 * k], edge), [images[0]], 1e-6)
         np.testing.assert_allclose(exact[0], by_differences[0], atol=2e-7)
     same = tf.constant(images[0])
     with tf.GradientTape() as tape:
         tape.watch(same)
-        error = ssim_error(same, same)
+        error = ssim_error(same, same, edge)
     assert np.abs(tape.gradient(error, same)).max() < 1e-9  # the best there is
 
 

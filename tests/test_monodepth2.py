@@ -10,6 +10,7 @@ from helpers import PARITY, needs_shared, parity, reference_weights
 from tfdepth.geometry import rotations, transforms
 from tfdepth.geometry.sampling import bilinear_sample
 from tfdepth.geometry.synthesis import synthesize_target
+from tfdepth.losses.attention import predictive_mask_error
 from tfdepth.losses.photometric import photometric_error
 from tfdepth.losses.smoothness import edge_aware_smoothness, mean_normalized
 from tfdepth.losses.ssim import ssim_error
@@ -54,7 +55,8 @@ def reset(system, seeds):
     cnn = system.config.pose_network == "pose_cnn"
     specs = {"encoder": f"{system.config.encoder}_depth_encoder",
              "depth": "resnet50_depth_decoder" if resnet50 else "depth_decoder",
-             "pose_encoder": "pose_encoder", "pose": "pose_cnn" if cnn else "pose_decoder"}
+             "pose_encoder": "pose_encoder", "pose": "pose_cnn" if cnn else "pose_decoder",
+             "predictive_mask": "predictive_mask"}
     for stem, variables in published_variables(system).items():
         spec = specs[stem]
         arrays = reference_weights(f"{FOLDER}/spec_{spec}.json", int(seeds[spec]))
@@ -156,6 +158,7 @@ CASES = {
            "avg_no_automask": dict(reprojection="mean", automask=False),
            "no_ssim": dict(ssim_weight=0.0),
            "v1_multiscale": dict(full_resolution=False),
+           "predictive_mask": dict(attention="predictive_mask", automask=False),
            "scales_0_only": dict(num_levels=1)}.items()},
 }
 
@@ -223,7 +226,9 @@ def test_training_step(name, dtype, monkeypatch):
     levels = system._terms_of_levels(batch, prediction)
     np.testing.assert_allclose(total, arrays[f"{case.prefix}loss"], rtol=1e-5)
     for level, (photometric, smoothness) in enumerate(levels):
-        np.testing.assert_allclose(photometric + 1e-3 * smoothness,
+        masks = (0.2 * np.mean(predictive_mask_error(system._attention(prediction, level)))
+                 if prediction.scene.attention else 0.0)
+        np.testing.assert_allclose(photometric + 1e-3 * smoothness + masks,
                                    arrays[f"{case.prefix}loss_scale{level}"], rtol=1e-5)
     # In float32 one or two pixels of these cases lie on the edge of the automask (margins of 3e-6 to
     # 7e-6, where errors are exact to 7e-5) and fall to its other side, which moves the gradients of a

@@ -1,5 +1,6 @@
 """tools/evaluate.py on published test sets and on anyone's files, in their exact layouts."""
 import json
+import shutil
 
 import evaluate
 import numpy as np
@@ -111,6 +112,13 @@ def test_a_run_on_the_eigen_split(kitti, tmp_path, toy, capsys):
     flipped = score(tmp_path / "flip", f"--workdir={run}", "--protocol=improved",
                     f"--drives={DRIVE}", "--flip")["protocols"]["improved"]["Toy"]
     assert flipped != found
+    # beside another run it has the same row
+    shutil.copytree(run, tmp_path / "other")
+    both = score(tmp_path / "both", f"--workdir={run},{tmp_path / 'other'}", "--protocol=improved",
+                 f"--drives={DRIVE}")["protocols"]["improved"]
+    assert both["run"] == both["other"] == found
+    assert {path.name for path in (tmp_path / "both" / "pictures").iterdir()} == {
+        "depth-improved-run.png", "depth-improved-other.png"}
     # the run saw this drive, and the table says so; its own baseline is in metres
     text = capsys.readouterr().out
     assert f"THE RUN WAS TRAINED on 1 of these drives: {DRIVE}" in text

@@ -25,12 +25,21 @@ class DepthPrediction(NamedTuple):
     depth: tf.Tensor                      # [B, H, W, 1]  metres up to the system's scale
     disparities: Tuple[tf.Tensor, ...]    # level k: [B, H/2^k, W/2^k, 1], > 0, level 0 finest;
     #                                       () of systems that predict depth itself
+    attention: Tuple[tf.Tensor, ...] = ()  # level k: [B, H/2^k, W/2^k, 1 or S] in (0, 1), how much
+    #                                        errors count; only where a system learns with it
 
 
 class SfmPrediction(NamedTuple):
     """Depth of the target and its motion to every source."""
     scene: DepthPrediction
     source_from_target: tf.Tensor         # [B, S, 4, 4]  unit of `scene.depth`
+
+
+class TwoWayPrediction(NamedTuple):
+    """SfmPrediction of a system that also warps the target to the sources."""
+    scene: DepthPrediction
+    source_from_target: tf.Tensor         # [B, S, 4, 4]
+    source_scenes: DepthPrediction        # of the sources: B S images in the place of B
 
 
 class ExplainedPrediction(NamedTuple):

@@ -1,4 +1,4 @@
-"""tools/evaluate.py: scores a trained run, or anyone's predictions, as the papers do.
+"""tools/evaluate.py: scores trained runs, or anyone's predictions, as the papers do.
 
 Prints a table a protocol, beside trivial baselines and the papers' rows, and writes
 evaluation.json, evaluation.csv and pictures/.
@@ -11,6 +11,8 @@ Examples:
   python tools/evaluate.py --workdir runs/pose --protocol odometry_kitti --drives 09,10
   python tools/evaluate.py --workdir runs/release --protocol odometry_kitti --drives 09,10 \\
       --dataset kitti_odometry --data_root ~/kitti_odometry
+  python tools/evaluate.py --workdir runs/geonet-pose_baseline,runs/geonet-pose_attention \\
+      --protocol odometry_attention,odometry_attention_25 --output runs/figure1
   python tools/evaluate.py --predictions disparities.npy --prediction_kind disparity \\
       --protocol eigen_monodepth2 --data_root ~/kitti_raw --output scores
   python tools/evaluate.py --baseline --protocol odometry_sfmlearner --data_root ~/kitti_odometry \\
@@ -49,10 +51,11 @@ from absl import flags
 def define_flags(values):
     define = lambda name, default, text: flags.DEFINE_string(name, default, text,
                                                              flag_values=values)
-    define("workdir", "", "the run's folder")
-    define("protocol", "", "one of the above; without it depth, depth_moving, odometry_sfmlearner "
-           "and view_synthesis, where the data allow them; of a run that learnt from measured "
-           "depth bts, nyu or depth_metres")
+    define("workdir", "", "the run's folder; with commas between, those of runs on the same data, "
+           "which stand in the same tables and figures then")
+    define("protocol", "", "one of the above, of runs also several with commas between; without it "
+           "depth, depth_moving, odometry_sfmlearner and view_synthesis, where the data allow them; of a "
+           "run that learnt from measured depth bts, nyu or depth_metres")
     define("data_root", "", "folder of the data; without it where the run found them")
     define("depth_root", "", "KITTI: folder of the annotated depth; without it in data_root")
     define("drives", "", "score only these, with commas between")
@@ -72,7 +75,7 @@ def define_flags(values):
            "needs data_root")
     define("alignment", "", "of trajectories by path length: none, scale, scale_7dof, 6dof (SE3), "
            "7dof (Sim3); without it the protocol's")
-    define("output", "", "folder for the results; without it the run's folder")
+    define("output", "", "folder for the results; without it the folder of the one run")
 
 
 FLAGS = {  # what is scored -> the flags it takes, those that it needs first
@@ -87,7 +90,7 @@ FLAGS = {  # what is scored -> the flags it takes, those that it needs first
 
 def evaluate(values):
     from tfdepth.checks import UserError
-    from tfdepth.evaluation.report import evaluate_baseline, evaluate_files, evaluate_run
+    from tfdepth.evaluation.report import evaluate_baseline, evaluate_files, evaluate_runs
     given = [name for name in FLAGS if values[name].value]
     if len(given) != 1:
         raise UserError("expected one of --workdir, --predictions, --trajectory and --baseline; "
@@ -99,10 +102,11 @@ def evaluate(values):
     for name in {name for pair in FLAGS.values() for names in pair for name in names}:
         if values[name].present and name not in (*needed, *others):
             raise UserError(f"--{name} says nothing about --{given[0]}; expected none.")
-    drives = tuple(filter(None, values.drives.split(",")))
+    workdirs, protocols, drives = (tuple(filter(None, text.split(","))) for text in
+                                   (values.workdir, values.protocol, values.drives))
     if values.workdir:
-        evaluate_run(values.workdir, values.protocol, values.data_root, values.output or None,
-                     drives, values.depth_root, values.dataset, values.flip, values.alignment)
+        evaluate_runs(workdirs, protocols, values.data_root, values.output or None, drives,
+                      values.depth_root, values.dataset, values.flip, values.alignment)
         return
     if values.baseline:
         evaluate_baseline(values.protocol, values.output, values.data_root, drives,

@@ -26,11 +26,11 @@ def define_flags(values):
 
 
 def train(values):
-    from tfdepth.evaluation.report import evaluate_run
+    from tfdepth.evaluation.report import evaluate_runs
     from tfdepth.training.loop import train as train_run
     run = train_run(values.config, values.workdir)
     if values.config.data.test_drives:
-        evaluate_run(run.path)
+        evaluate_runs([run.path])
 
 
 def main(argv=None):

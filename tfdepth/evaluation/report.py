@@ -46,32 +46,35 @@ class Table(NamedTuple):
     beside_papers: bool         # whether the papers scored the same data
 
 
-def evaluate_run(workdir, protocol="", data_root="", output=None, drives=(), depth_root="",
-                 dataset="", flip=False, alignment="", show=print):
-    """Scores the best checkpoint of a run.
+def evaluate_runs(workdirs, protocols=(), data_root="", output=None, drives=(), depth_root="",
+                  dataset="", flip=False, alignment="", show=print):
+    """Scores the best checkpoints of one run, or of several on the same data side by side.
 
     Args:
-      workdir: the run folder.
-      protocol: a row of ALL_PROTOCOLS; "" = all of DEFAULT_PROTOCOLS that the data allow, of a
-        run on KITTI raw the Eigen split, of one that learnt from depth metres alone.
-      data_root: folder of the data; "" = where the run found them.
-      output: folder for evaluation.json, .csv and pictures/; None = the run folder.
-      drives: names of the drives to score; () = the run's test drives, or without these its
+      workdirs: the run folders.
+      protocols: rows of ALL_PROTOCOLS; () = all of DEFAULT_PROTOCOLS that the data allow, of
+        runs on KITTI raw the Eigen split, of one that learnt from depth metres alone.
+      data_root: folder of the data; "" = where the first run found them.
+      output: folder for evaluation.json, .csv and pictures/; None = the run folder, of one run.
+      drives: names of the drives to score; () = the runs' test drives, or without these the
         training drives; of the Eigen split all.
-      depth_root: KITTI's annotated depth; "" = in `data_root`, or where the run found it.
-      dataset: a row of DATASETS, to score other data than the run's own: all drives of
+      depth_root: KITTI's annotated depth; "" = in `data_root`, or where the first run found it.
+      dataset: a row of DATASETS, to score other data than the runs' own: all drives of
         `data_root`, or `drives`; the others then stand for training drives in baselines.
       flip: whether depth is blended with that of the mirrored image.
       alignment: of the protocols by path length, a row of ALIGNMENTS; "" = the protocol's own.
       show: called with every table and with the paths written.
 
-    Returns: {protocol: {method: {column: value}}}.
-    Raises: UserError: if run or data do not fit, or the protocol needs what the data lack.
+    Returns: {protocol: {method: {column: value}}}; a method is a run's system, or of several runs
+      the name of its folder.
+    Raises: UserError: if runs and data do not fit, or a protocol needs what the data lack.
     """
-    if protocol:
-        check_choice("--protocol", protocol, ALL_PROTOCOLS)
-    predictor = load_predictor(workdir)
-    config = dataclasses.replace(predictor.config.data)
+    for name in protocols:
+        check_choice("--protocol", name, ALL_PROTOCOLS)
+    if len(workdirs) > 1 and output is None:
+        raise UserError("--workdir of several runs needs --output; found none.")
+    predictors = _load_predictors(workdirs)
+    config = dataclasses.replace(next(iter(predictors.values())).config.data)
     if dataset:
         config = dataclasses.replace(config, dataset=dataset, train_drives=(), test_drives=drives,
                                      validation_drives=(), cameras=(), intrinsics="",
@@ -80,25 +83,46 @@ def evaluate_run(workdir, protocol="", data_root="", output=None, drives=(), dep
         config.root, config.depth_root = os.path.abspath(expand(str(data_root))), ""
     if depth_root:
         config.depth_root = os.path.abspath(expand(str(depth_root)))
-    scene = Scene(predictor, config, tuple(drives), flip, alignment)
+    scene = Scene(predictors, config, tuple(drives), flip, alignment)
     tables = {}
-    for name in [protocol] if protocol else _defaults(scene):
+    for name in protocols or _defaults(scene):
         try:
-            tables[name] = _table_of_run(name, scene)
+            tables[name] = _table_of_runs(name, scene)
         except UserError as error:
-            if protocol:
+            if protocols:
                 raise
             show(f"{name}: not available; {error}")
-    facts = {"checkpoint_step": predictor.step}
+    steps = {name: predictor.step for name, predictor in predictors.items()}
+    facts = {"checkpoint_step": steps if len(steps) > 1 else scene.predictor.step}
     own = any(name not in PROTOCOLS or not PROTOCOLS[name].frames for name in tables)
     if own:
         facts.update(drives=[drive.name for drive in scene.scored], role=scene.role)
-    folder = RunFolder(output or workdir)
+    folder = RunFolder(output or workdirs[0])
     results = _write(tables, folder, facts, show)
     if own:
         for path in write_pictures(scene, folder.pictures, _SNIPPET_LENGTH, show):
             show(f"picture: {path}")
     return results
+
+
+def _load_predictors(workdirs):
+    """{name in tables: Predictor}.
+
+    Raises: UserError: the runs differ in what they were trained and tested on, or one is twice.
+    """
+    paths = [os.path.abspath(expand(str(workdir))) for workdir in workdirs]
+    if len(set(paths)) < len(paths):
+        raise UserError(f"--workdir: expected different runs; found {', '.join(paths)}.")
+    loaded = [load_predictor(workdir) for workdir in workdirs]
+    if len(loaded) == 1:
+        return {type(loaded[0].system).__name__: loaded[0]}
+    for field in ("dataset", "train_drives", "validation_drives", "test_drives", "crop"):
+        values = [getattr(predictor.config.data, field) for predictor in loaded]
+        if any(value != values[0] for value in values):
+            raise UserError("--workdir of several runs: expected the same data in all; found "
+                            f"data.{field} {' and '.join(map(str, values))}.")
+    names = [os.path.basename(path) for path in paths]
+    return dict(zip(names if len(set(names)) == len(names) else paths, loaded))
 
 
 def evaluate_files(protocol, output, predictions="", prediction_kind="depth", data_root="",
@@ -197,21 +221,24 @@ def _defaults(scene):
     return ("eigen" if scene.predictor.system.resized == "depth" else "eigen_monodepth2",)
 
 
-def _table_of_run(name, scene):
+def _table_of_runs(name, scene):
     if name in PROTOCOLS:
-        return _depth_table_of_run(name, scene)
+        return _depth_table_of_runs(name, scene)
     if name != "view_synthesis":
-        return _odometry_table_of_run(name, scene)
-    if not scene.predictor.system.num_sources:
-        raise UserError("--protocol view_synthesis: expected a run that learnt from several views; "
-                        f"{scene.name} sees single images.")
-    errors = evaluate_synthesis(scene.predictor.system, open_source(scene.scored, scene.config))
+        return _odometry_table_of_runs(name, scene)
+    for method, predictor in scene.predictors.items():
+        if not predictor.system.num_sources:
+            raise UserError("--protocol view_synthesis: expected a run that learnt from several "
+                            f"views; {method} sees single images.")
+    rows = [(method, evaluate_synthesis(predictor.system, open_source(
+        scene.scored, scene.config_of(predictor)))._asdict())
+            for method, predictor in scene.predictors.items()]
     better = ("lower", None, "lower", "lower", None, "lower", None)
     columns = [Column(field, each, 4) for field, each in zip(SynthesisErrors._fields, better)]
-    return Table([(scene.name, errors._asdict())], columns, scene.about, {}, False)
+    return Table(rows, columns, scene.about, {}, False)
 
 
-def _depth_table_of_run(name, scene):
+def _depth_table_of_runs(name, scene):
     protocol = PROTOCOLS[name]
     if protocol.frames:
         return _published_depth_table(name, scene)
@@ -225,7 +252,7 @@ def _depth_table_of_run(name, scene):
     if any(has_depth(drive) for drive in scene.train):
         mean = mean_depth(scene.train, protocol)
         methods["per-pixel training mean"] = (mean for _ in frames)
-    methods[scene.name] = depths_of_run(scene.predictor, frames, protocol, scene.flip)
+    methods.update(_depths(scene, frames, protocol))
     return _depth_table(protocol, frames, methods, scene.about)
 
 
@@ -244,14 +271,21 @@ def _published_depth_table(name, scene):
     seen = scene.trained_on(sorted({frame.name.split("/")[0] for frame in frames}))
     if is_eigen and seen:
         about += f"; THE RUN WAS TRAINED on {len(seen)} of these drives: {', '.join(sorted(seen))}"
-    depths = depths_of_run(scene.predictor, frames, protocol, scene.flip)
-    table = _depth_table(protocol, frames, {scene.name: depths}, about)
+    table = _depth_table(protocol, frames, _depths(scene, frames, protocol), about)
     own = (config.dataset in KITTI_RAW if is_eigen else config.dataset == protocol.frames
            and config.root == scene.predictor.config.data.root)
     if own and any(map(has_depth, scene.train)):
         table.rows.insert(0, _mean_depth_row(scene.train, frames, protocol, config.crop))
-    table.figures[f"depth-{name}.png"] = panel_of_frames(frames, protocol, scene)
+    for method, predictor in scene.predictors.items():
+        table.figures[scene.file_name(f"depth-{name}", method)] = panel_of_frames(
+            frames, protocol, predictor, scene.flip)
     return table
+
+
+def _depths(scene, frames, protocol):
+    """{run: its predictions, see `depths_of_run`}."""
+    return {name: depths_of_run(predictor, frames, protocol, scene.flip)
+            for name, predictor in scene.predictors.items()}
 
 
 def _mean_depth_row(train, frames, protocol, crop=""):
@@ -273,11 +307,12 @@ def _depth_table(protocol, frames, methods, about):
     return Table(rows, columns, about, {}, bool(protocol.frames))
 
 
-def _odometry_table_of_run(name, scene):
+def _odometry_table_of_runs(name, scene):
     paths = scene.paths()
     means = mean_motions(true_paths(scene.train), paths, _SNIPPET_LENGTH)
     methods = {"mean motion": means} if means else {}
-    methods[scene.name] = [scene.motion(path, _SNIPPET_LENGTH) for path in paths]
+    for method in scene.predictors:
+        methods[method] = [scene.motion(method, path, _SNIPPET_LENGTH) for path in paths]
     rows, figures = odometry_table(name, paths, methods, scene.alignment)
     return Table(rows, _odometry_columns(name), scene.about, figures,
                  scene.config.dataset == "kitti_odometry"

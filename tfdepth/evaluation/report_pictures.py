@@ -14,30 +14,40 @@ PICTURES = 4  # frames in a depth panel
 
 
 def write_pictures(scene, folder, length, show=print):
-    """Writes depth.png and trajectory-<drive>.png of every drive.
+    """Writes depth.png, or depth-<run>.png of several runs, and trajectory-<drive>.png of every
+    drive.
 
     Args: scene: Scene. folder: pathlib.Path, made if missing. length: frames of a snippet.
       show: told what cannot be drawn.
     Returns: the paths written.
     """
     paths = []
-    try:
-        panel = draw_depth_panel(_pictures_of_samples(scene))
-    except UserError as error:
-        show(f"depth.png: not available; {error}")
-    else:
-        paths.append(folder / "depth.png")
-        write_figure(paths[0], panel)
-    for drive in scene.scored if scene.predictor.system.predicts_motion else ():
+    for name, predictor in scene.predictors.items():
+        file = scene.file_name("depth", name)
+        try:
+            panel = draw_depth_panel(_pictures_of_samples(scene, predictor))
+        except UserError as error:
+            show(f"{file}: not available; {error}")
+        else:
+            paths.append(folder / file)
+            write_figure(paths[-1], panel)
+    moving = [name for name, predictor in scene.predictors.items()
+              if predictor.system.predicts_motion]
+    for drive in scene.scored if moving else ():
         run = max(consecutive_runs(drive.frame_numbers), key=lambda run: run.stop - run.start)
         longest = max([path for path in true_paths([drive])], default=TruePath(
             drive.name, drive.image_paths[run], drive.frame_numbers[run], None),
             key=lambda path: len(path.frame_numbers))
-        trajectory = scene.motion(longest, length).trajectory
-        if trajectory is None:
-            show(f"trajectory of {drive.name}: not available; the model never sees two neighbours")
+        predictions = {}
+        for name in moving:
+            trajectory = scene.motion(name, longest, length).trajectory
+            if trajectory is None:
+                show(f"trajectory of {drive.name}: not available; the model never sees two "
+                     "neighbours")
+                continue
+            predictions[name] = trajectory.world_from_camera
+        if not predictions:
             continue
-        predictions = {scene.name: trajectory.world_from_camera}
         if longest.world_from_camera is not None:
             for mean in mean_motions(true_paths(scene.train), [longest], 2):
                 predictions["mean motion"] = mean.trajectory.world_from_camera
@@ -47,12 +57,12 @@ def write_pictures(scene, folder, length, show=print):
     return paths
 
 
-def panel_of_frames(frames, protocol, scene):
-    """A depth panel of a few frames of a test set, spread over it: a matplotlib Figure."""
+def panel_of_frames(frames, protocol, predictor, flip):
+    """What a run predicts of a few frames of a test set, spread over it: a matplotlib Figure."""
     chosen = [frames[int(k)] for k in
               np.unique(np.linspace(0, len(frames) - 1, PICTURES).round())]
     pictures = []
-    for frame, depth in zip(chosen, depths_of_run(scene.predictor, chosen, protocol, scene.flip)):
+    for frame, depth in zip(chosen, depths_of_run(predictor, chosen, protocol, flip)):
         image, truth = frame.image(), frame.truth()
         ratio = evaluate_image(frame.name, depth, truth, protocol).ratio
         if protocol.median_scaling and ratio:
@@ -63,10 +73,10 @@ def panel_of_frames(frames, protocol, scene):
     return draw_depth_panel(pictures)
 
 
-def _pictures_of_samples(scene):
+def _pictures_of_samples(scene, predictor):
     """One DepthPicture each of a few samples, with what the system has to show."""
-    system = scene.predictor.system
-    source = open_source(scene.scored, scene.config, system.learns_from_depth)
+    system = predictor.system
+    source = open_source(scene.scored, scene.config_of(predictor), system.learns_from_depth)
     with_depth = source.supervised or all(
         drive.depth_paths is not None for drive in scene.scored)
     pictures = []

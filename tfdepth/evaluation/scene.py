@@ -1,4 +1,4 @@
-"""What a run is scored on: its drives by role, and which of them it was trained on."""
+"""What runs are scored on: their drives by role, and which of them they were trained on."""
 import dataclasses
 import functools
 from typing import Dict, List, Sequence, Set, Tuple
@@ -17,18 +17,31 @@ KITTI = (*KITTI_RAW, "kitti_odometry")
 
 @dataclasses.dataclass
 class Scene:
-    """A run, the data it is scored on, and what the user chose. Data are read when asked for."""
-    predictor: Predictor
-    config: DataConfig           # of what is scored; the run's own, but for what the user changed
-    drives: Tuple[str, ...]      # to score; () = the run's test drives, or else its training drives
+    """Runs on the same data, what they are scored on, and what the user chose. Data are read when
+    asked for."""
+    predictors: Dict[str, Predictor]  # by their names in tables, one or more
+    config: DataConfig           # of what is scored; the runs' own, but for what the user changed
+    drives: Tuple[str, ...]      # to score; () = the runs' test drives, or else training drives
     flip: bool                   # blend depth with that of the mirrored image
     alignment: str               # of trajectories; "" = the protocol's
-    _motions: Dict[str, Motion] = dataclasses.field(default_factory=dict)
+    _motions: Dict[Tuple[str, str], Motion] = dataclasses.field(default_factory=dict)
 
     @property
-    def name(self) -> str:
-        """Of the method, in tables."""
-        return type(self.predictor.system).__name__
+    def predictor(self) -> Predictor:
+        """The first run's."""
+        return next(iter(self.predictors.values()))
+
+    def config_of(self, predictor: Predictor) -> DataConfig:
+        """What is scored, prepared as a run's networks see it."""
+        own = predictor.config.data
+        return dataclasses.replace(self.config, size=own.size, offsets=own.offsets,
+                                   frame_gap=own.frame_gap, stereo=own.stereo,
+                                   stereo_baseline=own.stereo_baseline)
+
+    def file_name(self, title: str, name: str) -> str:
+        """Of a picture of one run: with the run's name where there are several."""
+        name = f"-{name.replace('/', '-')}" if len(self.predictors) > 1 else ""
+        return f"{title}{name}.png"
 
     @functools.cached_property
     def _loaded(self) -> Tuple[Drive, ...]:
@@ -67,11 +80,11 @@ class Scene:
         """The role and the names of the scored drives."""
         return f"{self.role} drives {', '.join(drive.name for drive in self.scored)}"
 
-    def motion(self, path: TruePath, length: int) -> Motion:
-        """What the run predicts along a path, once."""
-        if path.name not in self._motions:
-            self._motions[path.name] = motion_of_run(self.predictor, path, length)
-        return self._motions[path.name]
+    def motion(self, name: str, path: TruePath, length: int) -> Motion:
+        """What a run predicts along a path, once."""
+        if (name, path.name) not in self._motions:
+            self._motions[name, path.name] = motion_of_run(self.predictors[name], path, length)
+        return self._motions[name, path.name]
 
     def paths(self) -> List[TruePath]:
         """The scored paths with poses.
@@ -94,7 +107,7 @@ class Scene:
         return () if len(chosen) == len(EIGEN_TEST_DRIVES) else chosen
 
     def trained_on(self, raw_drives: Sequence[str]) -> Set[str]:
-        """Which of these drives of KITTI raw the run was trained on, as far as its config tells."""
+        """Which of these drives of KITTI raw the runs were trained on, as far as configs tell."""
         data = self.predictor.config.data
         expand = lambda names: {each for name in names
                                 for each in NAMED_DRIVES.get(name, (name.split("/")[0],))}

@@ -13,21 +13,22 @@ def l1_error(image, other):
     return tf.abs(image - other)
 
 
-def photometric_error(image, target, ssim_weight=0.85):
+def photometric_error(image, target, ssim_weight=0.85, edge="mirror"):
     """Weighted sum of structural and absolute difference, mean over channels.
 
     Args:
-      image: [N, H, W, C] float32 in [0, 1].
+      image: [N, H, W, C] float32 in [0, 1], or in [-1, 1] as `ssim_error` says.
       target: like `image`.
       ssim_weight: share of SSIM; 0 leaves the absolute difference.
+      edge: of SSIM's windows, see `ssim_error`.
 
-    Returns: [N, H, W, 1], in [0, 1].
-    Raises: ValueError: as `ssim_error`.
+    Returns: [N, H, W, 1], >= 0.
+    Raises: ValueError, UserError: as `ssim_error`.
     Source: Godard et al., ICCV 2019, eq. 2 (alpha = 0.85).
     """
     error = (1.0 - ssim_weight) * l1_error(image, target)
     if ssim_weight > 0:
-        error += ssim_weight * ssim_error(image, target)
+        error += ssim_weight * ssim_error(image, target, edge)
     return tf.reduce_mean(error, -1, keepdims=True)
 
 

@@ -32,7 +32,8 @@ def edge_aware_smoothness(disparity, image):
 
     Args:
       disparity: [B, H, W, 1].
-      image: [B, H, W, C] in [0, 1], the picture that the map belongs to.
+      image: [B, H, W, C], the picture that the map belongs to; in [-1, 1] its edges count twice
+        what they do in [0, 1].
 
     Returns: [B], mean(|d_x| exp(-|I_x|)) + mean(|d_y| exp(-|I_y|)), |I_x| the mean over channels.
     Raises: ValueError: if the shapes differ from the above.

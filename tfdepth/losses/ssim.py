@@ -4,28 +4,31 @@ Shape letters: N images, H rows, W columns, C channels.
 """
 import tensorflow as tf
 
-from tfdepth.checks import check_shape
+from tfdepth.checks import check_choice, check_shape
 
 _C1, _C2 = 0.01**2, 0.03**2  # for images in [0, 1]
+EDGES = {"mirror": "REFLECT", "cut": "CONSTANT"}  # what a window at the border sees
 
 
-def ssim_error(image, other):
+def ssim_error(image, other, edge="mirror"):
     """(1 - SSIM) / 2 of each pixel's 3 x 3 window, in [0, 1]; 0 where the windows are equal.
 
-    Args: image, other: [N, H, W, C] float32 in [0, 1], H and W at least 2. Beyond the border the
-      images are mirrored.
+    Args:
+      image, other: [N, H, W, C] float32, H and W at least 2. In [0, 1], or in [-1, 1] as GeoNet
+        has it, with the same constants.
+      edge: "mirror": beyond the border the images are mirrored. "cut": windows end there.
 
     Returns: [N, H, W, C].
-    Raises: ValueError: if the shapes differ from the above.
+    Raises: ValueError: if the shapes differ from the above. UserError: on an unknown `edge`.
     Source: Wang et al., TIP 2004, eq. 13, with the means over windows of Godard et al., CVPR 2017.
     """
+    check_choice("edge", edge, EDGES)
     check_shape("image", image, ["N", "H", "W", "C"])
     check_shape("other", other, [n or letter for n, letter in zip(image.shape, "NHWC")])
-    return _ssim_error(image, other)
+    return _ssim_error(image, other, EDGES[edge])
 
 
-@tf.custom_gradient
-def _ssim_error(image, other):
+def _ssim_error(image, other, padding):
     """The same, its gradient written out: half of a step's losses are this, and it takes half the
     passes over memory that automatic differentiation would.
 
@@ -34,35 +37,50 @@ def _ssim_error(image, other):
     both + C2. What depends on `other` alone, TensorFlow computes once for all images that are
     compared with it.
     """
-    image, other = (tf.pad(each, _border(1), "REFLECT") for each in (image, other))
-    a, b = _window_means(image), _window_means(other)
-    square_a, square_b = tf.square(a), tf.square(b)
-    twice_other, twice_b = 2.0 * other, 2.0 * b
-    product = a * twice_b
-    l = product + _C1
-    # Constants come last: these differences of nearly equal numbers lose no more digits so.
-    k = (_window_means(image * twice_other) - product) + _C2
-    m = square_a + (square_b + _C1)
-    n = (_window_means(tf.square(image)) - square_a) + (
-        (_window_means(tf.square(other)) - square_b) + _C2)
-    inverse = 1.0 / (m * n)
-    ssim = l * k * inverse
+    means, spread, crop = _window_operations(image, padding)
 
-    def gradient(upstream):
-        # SSIM stays within [-1, 1] but for rounding: the limits of the error have no say here.
-        outer = (-0.5 * upstream) * inverse
-        outer_ssim = 2.0 * outer * ssim
-        of_product, of_square = _spread(outer * l), _spread(outer_ssim * m)
-        across, along = outer * (k - l), outer_ssim * (n - m)
+    @tf.custom_gradient
+    def error_of(image, other):
+        image, other = (tf.pad(each, _border(1), padding) for each in (image, other))
+        a, b = means(image), means(other)
+        square_a, square_b = tf.square(a), tf.square(b)
+        twice_other, twice_b = 2.0 * other, 2.0 * b
+        product = a * twice_b
+        l = product + _C1
+        # Constants come last: these differences of nearly equal numbers lose no more digits so.
+        k = (means(image * twice_other) - product) + _C2
+        m = square_a + (square_b + _C1)
+        n = (means(tf.square(image)) - square_a) + ((means(tf.square(other)) - square_b) + _C2)
+        inverse = 1.0 / (m * n)
+        ssim = l * k * inverse
 
-        def by(own, own_mean, twice_another, twice_another_mean):
-            total = (_spread(across * twice_another_mean - along * own_mean)
-                     + (twice_another * of_product - own * of_square))
-            return tf.raw_ops.MirrorPadGrad(input=total, paddings=_border(1), mode="REFLECT")
+        def gradient(upstream):
+            # SSIM stays within [-1, 1] but for rounding: the limits of the error have no say here.
+            outer = (-0.5 * upstream) * inverse
+            outer_ssim = 2.0 * outer * ssim
+            of_product, of_square = spread(outer * l), spread(outer_ssim * m)
+            across, along = outer * (k - l), outer_ssim * (n - m)
 
-        return by(image, a, twice_other, twice_b), by(other, b, 2.0 * image, 2.0 * a)
+            def by(own, own_mean, twice_another, twice_another_mean):
+                return crop(spread(across * twice_another_mean - along * own_mean)
+                            + (twice_another * of_product - own * of_square))
 
-    return tf.clip_by_value(0.5 - 0.5 * ssim, 0.0, 1.0), gradient
+            return by(image, a, twice_other, twice_b), by(other, b, 2.0 * image, 2.0 * a)
+
+        return tf.clip_by_value(0.5 - 0.5 * ssim, 0.0, 1.0), gradient
+
+    return error_of(image, other)
+
+
+def _window_operations(image, padding):
+    """Means of the windows of a padded image, and the gradients of these and of the padding."""
+    if padding == "REFLECT":
+        return _window_means, _spread, lambda padded: tf.raw_ops.MirrorPadGrad(
+            input=padded, paddings=_border(1), mode=padding)
+    # Padded windows are means over nine pixels; at the border fewer of them count.
+    share = 1.0 / _window_means(tf.pad(tf.ones_like(image[:1, ..., :1]), _border(1)))
+    return (lambda padded: _window_means(padded) * share, lambda values: _spread(values * share),
+            lambda padded: padded[:, 1:-1, 1:-1])
 
 
 def _window_means(image):

@@ -7,7 +7,8 @@ import math
 import tensorflow as tf
 
 from tfdepth.geometry.planes import depth_of_patches, planes_from_angles
-from tfdepth.networks.dense_aspp import DenseAspp, UpConvolution, convolution
+from tfdepth.networks.dense_aspp import (
+    DenseAspp, UpConvolution, convolution, output_convolution)
 
 MAX_SLOPE = math.pi / 3  # of a plane, against one that faces the camera
 
@@ -26,7 +27,7 @@ class Reduction(tf.keras.layers.Layer):
         while first >= 8:
             self.inner.append(convolution(first, 1))
             first //= 2
-        self.last = convolution(outputs, 1, activation="sigmoid")
+        self.last = output_convolution(outputs, 1)
 
     def call(self, features):
         for layer in self.inner:
@@ -59,22 +60,27 @@ class BtsDecoder(tf.keras.Model):
         self.planes2 = Reduction(width // 16, 3)
         self.upconv1, self.conv1 = UpConvolution(width // 16, norm=False), convolution(width // 16)
         self.cue1 = Reduction(width // 32, 1)
-        self.depth = convolution(1, activation="sigmoid")
+        self.depth = output_convolution(1)
 
     def call(self, encoded, training=False):
         _, features = self.trunk(encoded, training=training)
         cue8 = depth_of_patches(_planes(self.planes8(features)), 8)
         features = self.upconv4(features, training=training)
         # The next level sees the top left pixel of each of its cells.
-        features = self.conv4(tf.concat([features, encoded[1], cue8[:, ::4, ::4]], axis=-1))
+        features = self.conv4(_join(features, encoded[1], cue8[:, ::4, ::4]))
         cue4 = depth_of_patches(_planes(self.planes4(features)), 4)
         features = self.upconv2(features, training=training)
-        features = self.conv2(tf.concat([features, encoded[0], cue4[:, ::2, ::2]], axis=-1))
+        features = self.conv2(_join(features, encoded[0], cue4[:, ::2, ::2]))
         cue2 = depth_of_patches(_planes(self.planes2(features)), 2)
         features = self.upconv1(features, training=training)
         cue1 = self.cue1(features)
-        features = self.conv1(tf.concat([features, cue1, cue2, cue4, cue8], axis=-1))
+        features = self.conv1(_join(features, cue1, cue2, cue4, cue8))
         return self.depth(features), (cue8, cue4, cue2, cue1)
+
+
+def _join(features, *others):
+    """Features and maps behind one another, in the type of the first."""
+    return tf.concat([features, *(tf.cast(each, features.dtype) for each in others)], axis=-1)
 
 
 def _planes(shares):

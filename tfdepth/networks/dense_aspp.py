@@ -13,10 +13,15 @@ STRIDES = (16, 8, 4, 2, 1)  # of the features that decoders make, coarse to fine
 RATES = (3, 6, 12, 18, 24)  # of the atrous blocks
 
 
-def convolution(channels, kernel=3, activation="elu"):
+def convolution(channels, kernel=3, activation="elu", dtype=None):
     """A convolution as all of these decoders have it: without bias, zeros beyond the border."""
     return SymmetricConvolution(channels, kernel, bias=False, initializer="glorot_uniform",
-                                activation=activation)
+                                activation=activation, dtype=dtype)
+
+
+def output_convolution(channels, kernel=3):
+    """The last convolution of a branch, behind a sigmoid, in full precision."""
+    return convolution(channels, kernel, "sigmoid", tf.keras.backend.floatx())
 
 
 def decoder_norm(epsilon=1.1e-5):

@@ -5,7 +5,7 @@ Shape letters: B batch, H rows, W columns of the image, C channels.
 import tensorflow as tf
 
 from tfdepth.networks.dense_aspp import (
-    STRIDES, DenseAspp, UpConvolution, convolution, decoder_norm)
+    STRIDES, DenseAspp, UpConvolution, convolution, decoder_norm, output_convolution)
 from tfdepth.networks.torch_layers import double_bilinear, upsample_bilinear
 
 
@@ -82,7 +82,7 @@ class _DepthModule(tf.keras.layers.Layer):
     def __init__(self, channels):
         super().__init__()
         self.conv = convolution(channels // 2)
-        self.last = convolution(1, activation="sigmoid")
+        self.last = output_convolution(1)
 
     def call(self, features, training=False):
         del training
@@ -96,7 +96,8 @@ class _AttentionModule(tf.keras.layers.Layer):
         super().__init__()
         self.convs = [convolution(channels, activation=None) for _ in range(2)]
         self.norms = [decoder_norm() for _ in range(2)]
-        self.last = tf.keras.layers.Conv2D(1, 1, activation="sigmoid")     # with a bias, at first 0
+        self.last = tf.keras.layers.Conv2D(                                # with a bias, at first 0
+            1, 1, activation="sigmoid", dtype=tf.keras.backend.floatx())
 
     def call(self, features, training=False):
         for conv, norm in zip(self.convs, self.norms):

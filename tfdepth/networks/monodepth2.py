@@ -16,17 +16,17 @@ class DisparityDecoder(tf.keras.Model):
 
     Input: five maps of strides 2 to 32, as `ResNet` gives them. The deepest one must be at least
       2 x 2: reflection needs a neighbour.
-    Output: tuple, level k: [B, H/2^k, W/2^k, 1].
-    3 152 724 parameters behind a resnet18.
+    Output: tuple, level k: [B, H/2^k, W/2^k, num_maps].
+    3 152 724 parameters behind a resnet18, for one map.
     Source: Godard et al., ICCV 2019, section 4 and table 6 of the supplement.
     """
 
-    def __init__(self, num_levels=4):
-        super().__init__(name="depth_decoder")
+    def __init__(self, num_levels=4, num_maps=1, name="depth_decoder"):
+        super().__init__(name=name)
         block = dict(padding="reflect", activation="elu")
         self.upconvs = [tuple(SymmetricConvolution(channels, 3, **block) for _ in range(2))
                         for channels in DECODER]                           # (before, after) a level
-        self.heads = [SymmetricConvolution(1, 3, padding="reflect", activation="sigmoid",
+        self.heads = [SymmetricConvolution(num_maps, 3, padding="reflect", activation="sigmoid",
                                            dtype=tf.keras.backend.floatx())
                       for _ in range(num_levels)]
 

@@ -30,13 +30,14 @@ class PoseExplainabilityNet(tf.keras.Model):
     size_multiple = 32
 
     def __init__(self, num_sources, masks, normalization="none",
-                 initializer="glorot_uniform"):
+                 initializer="glorot_uniform", momentum=0.99):
         """Args: num_sources: S. masks: whether the explainability branch exists.
-        normalization: "none" or "batch", see `Convolution`. initializer: of the kernels before a
-        ReLU."""
+        normalization: "none" or "batch", with momentum, see `Convolution`. initializer: of the
+        kernels before a ReLU."""
         super().__init__(name="pose_exp_net")
         self.num_sources = num_sources
-        block = dict(activation="relu", normalization=normalization, initializer=initializer)
+        block = dict(activation="relu", normalization=normalization, initializer=initializer,
+                     momentum=momentum)
         self.shared = [Convolution(f"cnv{level}", channels, kernel, stride=2, **block)
                        for level, (channels, kernel) in enumerate(SHARED, start=1)]
         self.pose = [Convolution(f"pose/cnv{level}", channels, kernel, stride=2, **block)

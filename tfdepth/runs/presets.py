@@ -20,6 +20,9 @@ BTS_KITTI = dict(dataset="kitti_depth", cameras=("image_02",), offsets=(), crop=
 BTS_NYU = dict(dataset="nyu", offsets=(), crop="nyu", size=(480, 640), random_crop=(416, 544),
                max_rotation=2.5, flip=True, color_jitter="bts_nyu", test_drives=("test",))
 BTS_INDOORS = dict(max_depth=10.0, reference_focal_length=0.0, min_true_depth=0.1)  # its options
+# KITTI odometry: the published training sequences, and the snippets of five frames that are scored.
+ODOMETRY_SPLIT = dict(dataset="kitti_odometry", cameras=("image_2",), test_drives=("09", "10"))
+FIVE_FRAMES = (-2, -1, 1, 2)
 
 
 def quick_run(system, learning_rate):

@@ -2,6 +2,7 @@
 from tfdepth.checks import check_choice
 from tfdepth.systems.base import PRECISIONS, computing_in
 from tfdepth.systems.bts import Bts, BtsConfig
+from tfdepth.systems.geonet import GeoNet, GeoNetConfig
 from tfdepth.systems.hma_depth import HmaDepth, HmaDepthConfig
 from tfdepth.systems.idce_ham import IdceHam, IdceHamConfig
 from tfdepth.systems.monodepth2 import Monodepth2, Monodepth2Config
@@ -9,6 +10,7 @@ from tfdepth.systems.sfmlearner import SfMLearner, SfMLearnerConfig
 
 SYSTEMS = {
     SfMLearnerConfig: SfMLearner,
+    GeoNetConfig: GeoNet,
     Monodepth2Config: Monodepth2,
     IdceHamConfig: IdceHam,
     BtsConfig: Bts,

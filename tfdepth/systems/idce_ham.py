@@ -62,8 +62,8 @@ class IdceHam(Monodepth2):
             return None
         return self._encode_pair(self._pair(image, previous, -1), training=False)
 
-    def _scene(self, image, before, training):
-        encoded = self.depth_encoder(image, training=training)
+    def _encode(self, image, before, training):
+        encoded = super()._encode(image, before, training)
         if self.config.idce:
             encoded = (*encoded[:-1], encoded[-1] + self.idce(before, training=training))
-        return self._decode(encoded)
+        return encoded

@@ -20,20 +20,21 @@ from tfdepth.networks.encoders import ENCODERS, SIZE_MULTIPLE, build_encoder
 from tfdepth.networks.monodepth2 import DisparityDecoder, PoseCNN, PoseDecoder, motion_numbers
 from tfdepth.networks.torch_layers import upsample_bilinear
 from tfdepth.structures import DepthPrediction, SfmPrediction
+from tfdepth.systems.attention import Attention, AttentionConfig, AttentionWeights
 from tfdepth.systems.base import System
 
 POSE_NETWORKS = ("resnet", "pose_cnn")
 
 
 @dataclasses.dataclass
-class Monodepth2Weights:
+class Monodepth2Weights(AttentionWeights):
     """Weights of the loss terms; each term is a mean over the levels."""
     photometric: float = 1.0
     smoothness: float = 1e-3           # at level k divided by 2^k
 
 
 @dataclasses.dataclass
-class Monodepth2Config:
+class Monodepth2Config(AttentionConfig):
     """The published system; other values are its ablations."""
     loss_weights: Monodepth2Weights = dataclasses.field(default_factory=Monodepth2Weights)
     encoder: str = "resnet18"          # of both networks: a row of ENCODERS
@@ -68,6 +69,9 @@ class Monodepth2(System):
         if not 0.0 <= config.ssim_weight <= 1.0:
             raise UserError("--config.system.ssim_weight must be from 0 to 1; got "
                             f"{config.ssim_weight}.")
+        if config.attention == "predictive_mask" and config.automask:
+            raise UserError("--config.system.automask: predictive masks take its place; expected "
+                            "false, got true.")
         self.depth_encoder = build_encoder(config.encoder, "depth_encoder")
         self.depth_decoder = DisparityDecoder(config.num_levels)
         self.predicts_motion = bool(self.offsets)
@@ -76,17 +80,22 @@ class Monodepth2(System):
             self.pose_decoder = PoseDecoder()
         elif self.predicts_motion:
             self.pose_decoder = PoseCNN()
+        self.attention = Attention(
+            config, len(self.depth_encoder.channels), self.num_sources, config.num_levels,
+            lambda: DisparityDecoder(config.num_levels, self.num_sources, "mask_decoder"))
 
     def forward(self, batch, training):
         motions, encoded_pairs = self._motions(batch.target_input, batch.source_inputs, training)
-        scene = self._scene(batch.target_input, self._before(encoded_pairs), training)
+        encoded = self._encode(batch.target_input, self._before(encoded_pairs), training)
+        scene = self._decode(encoded)._replace(attention=self.attention.maps(encoded, training))
         if self.stereo:
             motions.append(batch.stereo_from_target)
         motions = self._in_unit_of_depth(tf.stack(motions, axis=1), scene.depth)
         return SfmPrediction(scene, motions)
 
     def predict_depth(self, image, previous, intrinsics=None):
-        return self._scene(image, self._encode_previous(image, previous), training=False)
+        previous = self._encode_previous(image, previous)
+        return self._decode(self._encode(image, previous, training=False))
 
     def predict_motion(self, target, sources):
         motions, _ = self._motions(target, sources, training=False)
@@ -134,9 +143,10 @@ class Monodepth2(System):
         """The same for inference."""
         del image, previous
 
-    def _scene(self, image, before, training):
+    def _encode(self, image, before, training):
+        """What the depth decoder sees of an image."""
         del before
-        return self._decode(self.depth_encoder(image, training=training))
+        return self.depth_encoder(image, training=training)
 
     def _decode(self, encoded):
         disparities = self.depth_decoder(encoded)
@@ -167,8 +177,11 @@ class Monodepth2(System):
     def loss_terms(self, batch, prediction):
         photometric, smoothness = zip(*self._terms_of_levels(batch, prediction))
         levels = float(len(photometric))
+        attention = self.attention.terms([self._attention(prediction, level) for level in
+                                          range(len(prediction.scene.attention))])
         return {"photometric": tf.add_n(photometric) / levels,
-                "smoothness": tf.add_n(smoothness) / levels}
+                "smoothness": tf.add_n(smoothness) / levels,
+                **{name: value / levels for name, value in attention.items()}}
 
     def _terms_of_levels(self, batch, prediction):
         """[(photometric, smoothness)] of the levels, scalars."""
@@ -185,7 +198,9 @@ class Monodepth2(System):
     def pictures(self, batch, prediction):
         _, trains, views = self._reprojection(
             batch, prediction, 0, self._identity_errors(batch, 0))
-        pictures = {"trains": tf.cast(trains, tf.float32)} if self.config.automask else {}
+        pictures = self.attention.pictures(prediction.scene.attention)
+        if self.config.automask:
+            pictures["trains"] = tf.cast(trains, tf.float32)
         for source in range(self.num_sources):
             pictures[f"warped source {source + 1}"] = views.images[:, source]
         return pictures
@@ -227,9 +242,27 @@ class Monodepth2(System):
         motions = self._in_unit_of_depth(
             prediction.source_from_target, depth, reference=prediction.scene.depth)
         views = synthesize_target(sources, depth, intrinsics, motions, border="border")
-        error, trains = reprojection_error(
-            self._errors(views.images, target), identity, self.config.reprojection)
+        errors = self._errors(views.images, target)
+        masks = self.config.attention == "predictive_mask"                 # of single sources
+        weights = self._weights(prediction, level)
+        if masks:
+            errors *= weights
+        error, trains = reprojection_error(errors, identity, self.config.reprojection)
+        if weights is not None and not masks:
+            # Masked pixels too: could it rise there for nothing, attention would leave the others.
+            error *= weights[:, 0]
         return error, trains, views
+
+    def _weights(self, prediction, level):
+        """What errors are multiplied by, [B, 1 or S, H, W, 1]; None: nothing."""
+        if not prediction.scene.attention:
+            return None
+        return self.attention.error_weights(self._attention(prediction, level))
+
+    def _attention(self, prediction, level):
+        """The attention maps of a level, [B, H, W, M], at the size that it is compared at."""
+        return upsample_bilinear(prediction.scene.attention[level],
+                                 2**level if self.config.full_resolution else 1)
 
 
 def _pyramid(image, num_levels):

@@ -10,7 +10,7 @@ import dataclasses
 import tensorflow as tf
 
 from tfdepth.checks import UserError, check_choice
-from tfdepth.geometry import camera, transforms
+from tfdepth.geometry import transforms
 from tfdepth.geometry.sampling import BORDERS
 from tfdepth.geometry.synthesis import synthesize_target
 from tfdepth.losses.explainability import explainability_error
@@ -20,11 +20,13 @@ from tfdepth.networks.convolutions import NORMALIZATIONS
 from tfdepth.networks.dispnet import DispNet
 from tfdepth.networks.pose_explainability import PoseExplainabilityNet
 from tfdepth.structures import DepthPrediction, ExplainedPrediction
+from tfdepth.systems.attention import Attention, AttentionConfig, AttentionWeights
 from tfdepth.systems.base import System
+from tfdepth.systems.pyramid import PYRAMID_INTRINSICS, centred, shrink, shrink_intrinsics
 
 
 @dataclasses.dataclass
-class SfMLearnerWeights:
+class SfMLearnerWeights(AttentionWeights):
     """Weights of the loss terms; each term is a sum over the four scales."""
     photometric: float = 1.0
     smoothness: float = 0.5        # at scale s divided by 2^s
@@ -32,7 +34,7 @@ class SfMLearnerWeights:
 
 
 @dataclasses.dataclass
-class SfMLearnerConfig:
+class SfMLearnerConfig(AttentionConfig):
     """The released version of the system; configs/sfmlearner.py has the paper's."""
     loss_weights: SfMLearnerWeights = dataclasses.field(default_factory=SfMLearnerWeights)
     min_disparity: float = 0.01        # depth < 1 / this; the paper prints 0.1, all code has 0.01
@@ -49,8 +51,8 @@ class SfMLearner(System):
 
     def __init__(self, config, offsets, stereo=False):
         super().__init__(config, offsets, stereo)
-        check_choice("config.system.pyramid_intrinsics", config.pyramid_intrinsics,
-                     ("scaled", "exact"))
+        check_choice("--config.system.pyramid_intrinsics", config.pyramid_intrinsics,
+                     PYRAMID_INTRINSICS)
         check_choice("config.system.initializer", config.initializer,
                      ("glorot_uniform", "he_normal"))
         check_choice("config.system.border", config.border, BORDERS)
@@ -67,24 +69,27 @@ class SfMLearner(System):
                                  config.initializer, config.initial_disparity)
         self.pose_net = PoseExplainabilityNet(self.num_sources, masks, config.normalization,
                                               config.initializer)
+        self.attention = Attention(config, len(self.depth_net.encoder), self.num_sources)
         self.size_multiple = (self.pose_net if masks else self.depth_net).size_multiple
 
     def forward(self, batch, training):
         poses, mask_logits = self.pose_net(
-            _centred(batch.target_input), _centred(batch.source_inputs), training=training)
-        return ExplainedPrediction(self._depth(batch.target_input, training),
-                                   transforms.from_translation_euler(poses), mask_logits)
+            centred(batch.target_input), centred(batch.source_inputs), training=training)
+        scene, encoded = self._scene(batch.target_input, training)
+        scene = scene._replace(attention=self.attention.maps(encoded, training))
+        return ExplainedPrediction(scene, transforms.from_translation_euler(poses), mask_logits)
 
     def predict_depth(self, image, previous, intrinsics=None):
-        return self._depth(image, training=False)
+        return self._scene(image, training=False)[0]
 
     def predict_motion(self, target, sources):
-        poses, _ = self.pose_net(_centred(target), _centred(sources), training=False)
+        poses, _ = self.pose_net(centred(target), centred(sources), training=False)
         return transforms.from_translation_euler(poses)
 
-    def _depth(self, image, training):
-        disparities = self.depth_net(_centred(image), training=training)
-        return DepthPrediction(1.0 / disparities[0], disparities)
+    def _scene(self, image, training):
+        """DepthPrediction, and the features that it was made from."""
+        disparities, encoded = self.depth_net(centred(image), training=training)
+        return DepthPrediction(1.0 / disparities[0], disparities), encoded
 
     def loss_terms(self, batch, prediction):
         photometric, smoothness, explainability = [], [], [tf.zeros([])]
@@ -96,15 +101,18 @@ class SfMLearner(System):
                 error *= _explainable(logits)
                 explainability.append(_mean_over_images(
                     tf.reduce_mean(explainability_error(logits), axis=[1, 2])))
+            if prediction.scene.attention:
+                error *= self.attention.error_weights(prediction.scene.attention[level])
             valid = views.valid if self.config.mask_outside else tf.ones_like(views.valid)
             photometric.append(_mean_over_images(masked_mean(error, valid)))
             smoothness.append(tf.reduce_mean(second_order_smoothness(disparity)) / 2.0**level)
         return {"photometric": tf.add_n(photometric), "smoothness": tf.add_n(smoothness),
-                "explainability": tf.add_n(explainability)}
+                "explainability": tf.add_n(explainability),
+                **self.attention.terms(prediction.scene.attention)}
 
     def pictures(self, batch, prediction):
         _, _, views = self._views(batch, prediction, level=0)
-        pictures = {}
+        pictures = self.attention.pictures(prediction.scene.attention)
         for source in range(self.num_sources):
             pictures[f"warped source {source + 1}"] = (views.images[:, source] + 1.0) / 2.0
         if prediction.mask_logits:
@@ -116,28 +124,12 @@ class SfMLearner(System):
     def _views(self, batch, prediction, level):
         """Target, sources and synthesised views of a pyramid level, images in [-1, 1]."""
         factor = 2**level
-        target = _shrink(_centred(batch.target), factor)
-        shape = tf.shape(batch.sources)
-        sources = tf.reshape(_centred(batch.sources), tf.concat([[-1], shape[2:]], axis=0))
-        sources = _shrink(sources, factor)
-        sources = tf.reshape(sources, tf.concat([shape[:2], tf.shape(sources)[1:]], axis=0))
-        sources = tf.ensure_shape(sources, [None, self.num_sources, *target.shape[1:]])
-        intrinsics = camera.resize_intrinsics(
-            batch.intrinsics, (1.0 / factor, 1.0 / factor),
-            keep_pixel_centres=self.config.pyramid_intrinsics == "exact")
+        target, sources = (shrink(centred(images), factor)
+                           for images in (batch.target, batch.sources))
+        intrinsics = shrink_intrinsics(batch.intrinsics, factor, self.config.pyramid_intrinsics)
         views = synthesize_target(sources, 1.0 / prediction.scene.disparities[level], intrinsics,
                                   prediction.source_from_target, self.config.border)
         return target, sources, views
-
-
-def _centred(image):
-    """[0, 1] -> [-1, 1], the range of networks and losses; 0, the value outside, is mid-grey."""
-    return 2.0 * image - 1.0
-
-
-def _shrink(image, factor):
-    """Area average by a whole factor: [B, H, W, C] -> [B, H / factor, W / factor, C]."""
-    return tf.nn.avg_pool2d(image, factor, factor, "VALID") if factor > 1 else image
 
 
 def _explainable(logits):

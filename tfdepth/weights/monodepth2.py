@@ -82,8 +82,9 @@ def import_imagenet(source, kind):
 def published_variables(system):
     """{file without suffix: {published name: variable}} of a system whose variables exist."""
     named = {"encoder": _resnet_variables(system.depth_encoder, "encoder."),
-             "depth": {_decoder_name(path): variable for path, variable
-                       in variables_by_path(system.depth_decoder).items()}}
+             "depth": _decoder_variables(system.depth_decoder)}
+    if system.config.attention == "predictive_mask":
+        named["predictive_mask"] = _decoder_variables(system.attention.decoder)
     if system.predicts_motion:
         if system.config.pose_network == "resnet":
             named["pose_encoder"] = _resnet_variables(system.pose_encoder, "encoder.")
@@ -100,6 +101,11 @@ def to_keras(arrays):
 
 def _resnet_variables(network, prefix=""):
     return {prefix + torch_name(path): variable
+            for path, variable in variables_by_path(network).items()}
+
+
+def _decoder_variables(network):
+    return {_decoder_name(path): variable
             for path, variable in variables_by_path(network).items()}
 
 
