@@ -13,9 +13,11 @@ Formats:
                its .index and .data files
   monodepth2   a published model's folder with encoder, depth and, unless it learned from stereo
                alone, pose_encoder and pose (pose alone: the pose CNN)
-  imagenet_resnet18, imagenet_resnet50
-               an ImageNet classifier in torchvision's layout, for both encoders of Monodepth2 and
-               of IDCE + HAM; no model yet, only a start for training
+  imagenet_resnet18, imagenet_resnet50, imagenet_resnext50, imagenet_densenet121,
+  imagenet_densenet161
+               an ImageNet classifier in torchvision's layout (resnext50: 32x4d), for every encoder
+               of this kind, as both of Monodepth2 and of IDCE + HAM; no model yet, only a start
+               for training
 Files of PyTorch's may be .pth, .safetensors or .npz; none is ever executed.
 """
 import sys
