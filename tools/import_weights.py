@@ -15,9 +15,11 @@ Formats:
                alone, pose_encoder and pose (pose alone: the pose CNN)
   bts, bts_nyu a checkpoint of the published BTS program for PyTorch, trained on KITTI or on NYU,
                with a ResNet 50, ResNeXt 50, DenseNet 121 or DenseNet 161
-  imagenet_resnet18, imagenet_resnet50
-               an ImageNet classifier in torchvision's layout, for both encoders of Monodepth2 and
-               of IDCE + HAM; no model yet, only a start for training
+  imagenet_resnet18, imagenet_resnet50, imagenet_resnext50, imagenet_densenet121,
+  imagenet_densenet161
+               an ImageNet classifier in torchvision's layout (resnext50: 32x4d), for every encoder
+               of this kind, as both of Monodepth2 and of IDCE + HAM; no model yet, only a start
+               for training
 Files of PyTorch's may be .pth, .safetensors or .npz, or have no suffix; none is ever executed.
 """
 import sys

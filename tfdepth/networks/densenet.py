@@ -40,20 +40,18 @@ class DenseNet(tf.keras.Model):
         """Args: kind: a key of DENSENETS. mean, std: of images, see image_statistics."""
         super().__init__(name=name)
         counts, growth, first = DENSENETS[kind]
-        channels = first
         self._mean, self._std = mean, std
-        self.conv0, self.norm0 = _convolution(channels, 7, 2), batch_normalization()
-        blocks, transitions = [], []
+        widths, before = [], first                                         # channels behind a block
         for count in counts:
-            blocks.append({f"denselayer{k + 1}": _DenseLayer(growth) for k in range(count)})
-            channels += count * growth
-            if len(transitions) < 3:
-                channels //= 2
-                transitions.append(_Transition(channels))
-        self.denseblock1, self.denseblock2, self.denseblock3, self.denseblock4 = blocks
-        self.transition1, self.transition2, self.transition3 = transitions
+            widths.append(before + count * growth)
+            before = widths[-1] // 2
+        self.channels = (first, first, widths[0] // 2, widths[1] // 2, widths[3])
+        self.conv0, self.norm0 = _convolution(first, 7, 2), batch_normalization()
+        self.denseblock1, self.denseblock2, self.denseblock3, self.denseblock4 = (
+            {f"denselayer{k + 1}": _DenseLayer(growth) for k in range(count)} for count in counts)
+        self.transition1, self.transition2, self.transition3 = (
+            _Transition(width // 2) for width in widths[:3])
         self.norm5 = batch_normalization()
-        self.channels = (first, first, transitions[0].channels, transitions[1].channels, channels)
 
     def call(self, images, training=False):
         features = self.conv0(normalized(images, self._mean, self._std))
@@ -88,7 +86,6 @@ class _Transition(tf.keras.layers.Layer):
 
     def __init__(self, channels):
         super().__init__()
-        self.channels = channels
         self.norm, self.conv = batch_normalization(), _convolution(channels, 1)
 
     def call(self, features, training=False):

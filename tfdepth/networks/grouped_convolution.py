@@ -27,6 +27,7 @@ class GroupedConvolution(tf.keras.layers.Layer):
     def build(self, input_shape):
         shape = (self.size, self.size, input_shape[-1] // self.groups, self.channels)
         self.kernel = self.add_weight("kernel", shape, initializer=self.initializer)
+        super().build(input_shape)
 
     def call(self, features):
         # Devices that TensorFlow may use, not all of the machine; asked while a graph is traced.

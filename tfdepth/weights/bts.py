@@ -13,7 +13,7 @@ from tfdepth.systems.bts import Bts, BtsConfig
 from tfdepth.weights.array_files import read_arrays
 from tfdepth.weights.imported import Imported
 from tfdepth.weights.matching import assign_weights, variables_by_path
-from tfdepth.weights.monodepth2 import to_keras, torch_name
+from tfdepth.weights.torch_layout import to_keras, torch_name
 
 # An array by whose shape an encoder is known.
 _SIGNS = {"densenet121": ("conv0.weight", (64, 3, 7, 7)),

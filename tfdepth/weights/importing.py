@@ -5,11 +5,13 @@ import os
 import tensorflow as tf
 
 from tfdepth.checks import check_choice
+from tfdepth.networks.encoders import ENCODERS
 from tfdepth.runs.checkpoints import Checkpoints
 from tfdepth.runs.config import ExperimentConfig
 from tfdepth.runs.folder import open_run
 from tfdepth.weights.bts import import_bts
-from tfdepth.weights.monodepth2 import import_imagenet, import_monodepth2
+from tfdepth.weights.imagenet import import_imagenet
+from tfdepth.weights.monodepth2 import import_monodepth2
 from tfdepth.weights.sfmlearner import import_sfmlearner
 
 # Name -> function: path of the source -> Imported.
@@ -18,8 +20,7 @@ FORMATS = {
     "monodepth2": import_monodepth2,
     "bts": import_bts,
     "bts_nyu": functools.partial(import_bts, trained_on="nyu"),
-    "imagenet_resnet18": functools.partial(import_imagenet, kind="resnet18"),
-    "imagenet_resnet50": functools.partial(import_imagenet, kind="resnet50"),
+    **{f"imagenet_{kind}": functools.partial(import_imagenet, kind=kind) for kind in ENCODERS},
 }
 
 

@@ -1,14 +1,9 @@
-"""Checkpoints of the published Monodepth2 program, and ImageNet weights of its encoders.
+"""Checkpoints of the published Monodepth2 program.
 
 A published model is a folder with encoder.pth, depth.pth and, unless it was trained on stereo pairs
-alone, pose_encoder.pth and pose.pth, or pose.pth alone for the pose CNN. Convolutions are
-[out, in, height, width] there, and [height, width, in, out] here. Weights of the classifiers and
-counts of batches are not used and left out.
+alone, pose_encoder.pth and pose.pth, or pose.pth alone for the pose CNN.
 """
 import os
-import re
-
-import numpy as np
 
 from tfdepth.checks import UserError
 from tfdepth.data.config import DataConfig
@@ -16,12 +11,10 @@ from tfdepth.systems.monodepth2 import Monodepth2, Monodepth2Config
 from tfdepth.weights.array_files import SUFFIXES, read_arrays
 from tfdepth.weights.imported import Imported
 from tfdepth.weights.matching import assign_weights, variables_by_path
+from tfdepth.weights.torch_layout import to_keras, torch_name, torch_variables
 
-NOT_USED = re.compile(r"(^|\.)fc\.(weight|bias)$|\.num_batches_tracked$")
 # Entries of encoder.pth that are facts about the training, not weights.
 FACTS = ("height", "width", "use_stereo")
-_TORCH_NAMES = {"kernel": "weight", "bias": "bias", "gamma": "weight", "beta": "bias",
-                "moving_mean": "running_mean", "moving_variance": "running_var"}
 PUBLISHED_BASELINE = 0.1  # unit of the models that were trained on stereo pairs
 LAST_LEVEL = 4  # of the decoder; the published layers are numbered from there
 
@@ -60,48 +53,17 @@ def import_monodepth2(source):
                                        stereo_baseline=PUBLISHED_BASELINE))
 
 
-def import_imagenet(source, kind):
-    """Reads an ImageNet encoder into both encoders of a new system; the rest stays random.
-
-    The pose encoder sees two frames: its first kernel is tiled and halved, as published.
-
-    Args: source: .pth, .safetensors or .npz in torchvision's layout. kind: "resnet18", "resnet50".
-    Returns: Imported, of the encoders alone.
-    Raises: UserError: if the file cannot be read, or weights do not fit; lists those.
-    """
-    arrays = to_keras(read_arrays(source))
-    system = Monodepth2(Monodepth2Config(encoder=kind), (-1, 1))
-    system.create_variables((64, 64))
-    assign_weights(_resnet_variables(system.depth_encoder), arrays, source)
-    first = arrays["conv1.weight"]
-    pair = {**arrays, "conv1.weight": np.concatenate([first, first], axis=2) / 2.0}
-    assign_weights(_resnet_variables(system.pose_encoder), pair, source)
-    return Imported(system, DataConfig(), parts=("depth_encoder", "pose_encoder"))
-
-
 def published_variables(system):
     """{file without suffix: {published name: variable}} of a system whose variables exist."""
-    named = {"encoder": _resnet_variables(system.depth_encoder, "encoder."),
+    named = {"encoder": torch_variables(system.depth_encoder, "encoder."),
              "depth": _decoder_variables(system.depth_decoder)}
     if system.config.attention == "predictive_mask":
         named["predictive_mask"] = _decoder_variables(system.attention.decoder)
     if system.predicts_motion:
         if system.config.pose_network == "resnet":
-            named["pose_encoder"] = _resnet_variables(system.pose_encoder, "encoder.")
-        named["pose"] = {torch_name(path): variable for path, variable
-                         in variables_by_path(system.pose_decoder).items()}
+            named["pose_encoder"] = torch_variables(system.pose_encoder, "encoder.")
+        named["pose"] = torch_variables(system.pose_decoder)
     return named
-
-
-def to_keras(arrays):
-    """Arrays in Keras' layout, without those that are not used."""
-    return {name: array.transpose(2, 3, 1, 0) if array.ndim == 4 else array
-            for name, array in arrays.items() if not NOT_USED.search(name)}
-
-
-def _resnet_variables(network, prefix=""):
-    return {prefix + torch_name(path): variable
-            for path, variable in variables_by_path(network).items()}
 
 
 def _decoder_variables(network):
@@ -109,20 +71,14 @@ def _decoder_variables(network):
             for path, variable in variables_by_path(network).items()}
 
 
-def torch_name(path):
-    """A variable's path as PyTorch names it: "layer1/0/bn1/gamma" -> "layer1.0.bn1.weight"."""
-    *parts, last = path.split("/")
-    return ".".join([*parts, _TORCH_NAMES[last]])
-
-
 def _decoder_name(path):
     """"upconvs/4/0/kernel" -> "decoder.0.conv.conv.weight", "heads/0/kernel" -> "decoder.10..."."""
     kind, level, *rest = path.split("/")
     number = int(level)
     if kind == "heads":
-        return f"decoder.{2 * (LAST_LEVEL + 1) + number}.conv.{_TORCH_NAMES[rest[0]]}"
+        return f"decoder.{2 * (LAST_LEVEL + 1) + number}.conv.{torch_name(rest[0])}"
     number = 2 * (LAST_LEVEL - number) + int(rest[0])
-    return f"decoder.{number}.conv.conv.{_TORCH_NAMES[rest[1]]}"
+    return f"decoder.{number}.conv.conv.{torch_name(rest[1])}"
 
 
 def _find(folder, stem):
