@@ -1,0 +1,63 @@
+"""Networks in bfloat16: what stays float32, and that the loss is nearly the same."""
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfdepth.checks import UserError
+from tfdepth.structures import Batch
+from tfdepth.systems import SYSTEMS, build_system
+from tfdepth.systems.bts import BtsConfig
+from tfdepth.systems.geonet import GeoNetConfig
+from tfdepth.systems.hma_depth import HmaDepthConfig
+from tfdepth.systems.idce_ham import IdceHamConfig
+from tfdepth.systems.monodepth2 import Monodepth2Config
+from tfdepth.systems.sfmlearner import SfMLearnerConfig, SfMLearnerWeights
+
+SIZE = 64, 96
+SMALL = dict(encoder="resnet18", decoder_width=64)
+CONFIGS = [SfMLearnerConfig(loss_weights=SfMLearnerWeights(explainability=0.2)), Monodepth2Config(),
+           GeoNetConfig(depth_network="dispnet", attention="constraint"),
+           IdceHamConfig(attention_at="features"), BtsConfig(**SMALL), HmaDepthConfig(**SMALL)]
+
+
+def batch_of(num_sources):
+    random = np.random.default_rng(3)
+    smooth = lambda *axes: tf.reshape(tf.image.resize(
+        random.random((int(np.prod(axes)), 8, 12, 3)), SIZE), [*axes, *SIZE, 3])
+    target, sources = smooth(2), smooth(2, 2)[:, :num_sources]
+    camera = tf.constant([[[70.0, 0, 47], [0, 75, 30], [0, 0, 1]]] * 2)
+    return Batch(target, sources, target, sources, camera,
+                 tf.random.uniform([2, *SIZE, 1], 2, 30, seed=1))
+
+
+def test_all_systems_are_tried():
+    assert {type(config) for config in CONFIGS} == set(SYSTEMS)
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: type(config).__name__)
+def test_bfloat16(config):
+    losses = []
+    offsets = () if SYSTEMS[type(config)].learns_from_depth else (-1, 1)
+    batch = batch_of(len(offsets))
+    for precision in ("float32", "mixed_bfloat16"):
+        tf.keras.utils.set_random_seed(0)
+        system = build_system(config, offsets, precision=precision)
+        system.create_variables(SIZE)
+        assert tf.keras.mixed_precision.global_policy().name == "float32"
+        kernels = {layer.compute_dtype for layer in system._flatten_layers()
+                   if isinstance(layer, tf.keras.layers.Conv2D)}
+        assert ("bfloat16" in kernels) == (precision == "mixed_bfloat16")
+        with tf.GradientTape() as tape:
+            prediction = system.forward(batch, training=True)
+            losses.append(system.total_loss(system.loss_terms(batch, prediction)))
+        assert {variable.dtype for variable in system.variables} == {tf.float32}
+        assert {tensor.dtype for tensor in tf.nest.flatten(prediction)} == {tf.float32}
+        gradients = tape.gradient(losses[-1], system.trainable_variables)
+        assert all(np.isfinite(gradient).all() for gradient in gradients if gradient is not None)
+    np.testing.assert_allclose(losses[1], losses[0], rtol=5e-3)
+    assert losses[1] != losses[0]
+
+
+def test_unknown_precision_is_named():
+    with pytest.raises(UserError, match="--config.train.precision must be one of float32, "):
+        build_system(Monodepth2Config(), (-1, 1), precision="bfloat16")
