@@ -467,6 +467,9 @@ def test_a_wrong_divisor_is_implausible(dataset, nyu, kitti, tmp_path, capsys):
     assert all(each in message for each in expected) and ".png" in message
     assert check_data.main([dataset, f"--root={root}"]) == 1
     assert expected[2] in capsys.readouterr().out
+    assert expected[2] in refused(capsys, prepare_data.main(
+        [dataset, f"--root={root}", f"--output={tmp_path / 'shards'}", f"--size={size}"]))
+    assert not (tmp_path / "shards").exists()
 
 
 def test_an_empty_map_is_counted_named_and_harmless(tmp_path, capsys):

@@ -112,8 +112,8 @@ class Predictor:
         Raises: UserError: if a file cannot be read, or the model predicts no motion.
         """
         if not self.system.predicts_motion:
-            raise UserError("the model predicts no motion: it was trained on stereo pairs alone, "
-                            "or on measured depth.")
+            raise UserError("the model was trained on stereo pairs alone, or on measured depth, and "
+                            "predicts no motion.")
         before, after = max(0, -min(self.offsets)), max(0, max(self.offsets))
         motions = {}
         if len(paths) <= before + after:

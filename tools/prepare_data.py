@@ -60,12 +60,14 @@ def prepare(values, dataset):
                       values.crop, {"jpeg": "jpg"}.get(values.format, values.format or "png"))
         return
     from tfdepth.data.datasets import load_drives
+    from tfdepth.data.depth_check import check_depth
     from tfdepth.data.flags import data_config
     from tfdepth.data.prepared import describe_missing
     size, part = (_numbers(values, flag, form, example) for flag, form, example in (
         ("size", r"(\d+),(\d+)", "128,416"), ("part", r"(\d+)/(\d+)", "2/8")))
     config = data_config(values, dataset, crop="kb" if values.kb_crop else "")
     drives = load_drives(config)
+    check_depth(drives)  # shards no longer say what the data set takes for plausible
     from tfdepth.data.prepare import prepare as write_shards  # TensorFlow: after the quick mistakes
     done = write_shards(drives, values.output, size, values.format or "jpeg", values.quality,
                         values.processes, part, crop=config.crop)
