@@ -1,4 +1,4 @@
-"""The encoders against numbers of torchvision's networks (../shared/parity/bts), and their parts."""
+"""The encoders against numbers of the published BTS (../shared/parity/bts), and their parts."""
 import json
 
 import import_weights

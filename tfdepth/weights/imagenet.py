@@ -39,4 +39,5 @@ def _encoder_name(name):
     A DenseNet's are in `features`, and its published files are older than its layers' names:
     "features.denseblock1.denselayer1.norm.1.weight" -> "denseblock1.denselayer1.norm1.weight".
     """
-    return re.sub(r"(\.denselayer\d+\.(norm|conv))\.(\d)", r"\1\3", re.sub(r"^features\.", "", name))
+    name = re.sub(r"^features\.", "", name)
+    return re.sub(r"(\.denselayer\d+\.(norm|conv))\.(\d)", r"\1\3", name)
