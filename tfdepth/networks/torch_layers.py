@@ -62,16 +62,18 @@ def double_bilinear(features):
 
 
 def upsample_bilinear(maps, factor):
-    """Enlarges maps of one channel by a whole factor, bilinearly with half-pixel centres.
+    """Enlarges maps of few channels by a whole factor, bilinearly with half-pixel centres.
 
     The values of tf.image.resize, but in any type, float64 included: two products with constant
-    matrices, as fast for one channel. [B, H, W, 1] -> [B, factor H, factor W, 1]; H, W static.
+    matrices, as fast for a channel or two. [B, H, W, C] -> [B, factor H, factor W, C]; H, W, C static.
     """
-    height, width = maps.shape[1:3]
+    height, width, channels = maps.shape[1:]
     down, right = (tf.constant(_interpolation(size, factor), maps.dtype)
                    for size in (height, width))
-    rows = tf.matmul(down, tf.reshape(maps, [-1, height, width]))
-    return tf.matmul(rows, right, transpose_b=True)[..., tf.newaxis]
+    maps = tf.reshape(tf.transpose(maps, [0, 3, 1, 2]), [-1, height, width])
+    maps = tf.matmul(tf.matmul(down, maps), right, transpose_b=True)
+    maps = tf.reshape(maps, [-1, channels, factor * height, factor * width])
+    return tf.transpose(maps, [0, 2, 3, 1])
 
 
 def _interpolation(size, factor):
