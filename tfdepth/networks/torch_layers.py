@@ -65,7 +65,8 @@ def upsample_bilinear(maps, factor):
     """Enlarges maps of few channels by a whole factor, bilinearly with half-pixel centres.
 
     The values of tf.image.resize, but in any type, float64 included: two products with constant
-    matrices, as fast for a channel or two. [B, H, W, C] -> [B, factor H, factor W, C]; H, W, C static.
+    matrices, as fast for a channel or two. [B, H, W, C] -> [B, factor H, factor W, C], H, W and C
+    static.
     """
     height, width, channels = maps.shape[1:]
     down, right = (tf.constant(_interpolation(size, factor), maps.dtype)
