@@ -45,7 +45,7 @@ def draw_errors_by_length(errors: Mapping[str, PathErrors], title: str = ""):
             axes.plot(*np.reshape(points, [-1, 2]).T,
                       label=name if points else f"{name} (not available)", **style)
         axes.set(xlabel="path length [m]", ylabel=label)
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, 1.05 * axes.dataLim.y1)
         _tidy(axes)
     panels[0].legend(fontsize=8, framealpha=0.9)
     if title:

@@ -173,7 +173,7 @@ def _path_table(protocol, paths, methods, alignment):
                          _columns(errors[name], PATH_COLUMNS)))
         if any(each.num_segments for each in errors.values()):
             figures[f"{protocol}-{path.name.replace('/', '-')}.png"] = draw_errors_by_length(
-                errors, f"{path.name}: {PATH_PROTOCOLS[protocol].about}")
+                errors, f"{protocol}, {path.name}")
     if not rows:
         raise UserError("no method has a trajectory of any drive.")
     return rows, figures
