@@ -1,5 +1,6 @@
 """What several test modules share."""
 import importlib.util
+import json
 import pathlib
 
 import numpy as np
@@ -16,6 +17,49 @@ def parity(*parts):
     """An .npz of ../shared/parity as a dict."""
     with np.load(PARITY.joinpath(*parts)) as arrays:
         return {name: arrays[name] for name in arrays.files}
+
+
+def tolerances(folder, file):
+    """How far runs of a reference differ, by the keys of one of its files."""
+    return json.loads((PARITY / folder / "tolerances.json").read_text())[file]
+
+
+def assert_forward(tolerance, found, expected, name):
+    """|found - expected| within the limit that the reference's README states."""
+    limit = 10 * max(tolerance["f64"], tolerance["alt"]) + 1e-6 * tolerance["max_abs"]
+    difference = np.abs(np.asarray(found).reshape(expected.shape) - expected).max()
+    assert difference <= limit, f"{name}: {difference} > {limit}"
+
+
+def random_images(*shape, size=(64, 96), seed=0):
+    """float32 noise [*shape, *size, 3] in [0, 1]."""
+    return np.random.default_rng(seed).random((*shape, *size, 3), np.float32)
+
+
+def random_batch():
+    """A Batch of two samples with two sources, 64 x 96."""
+    import tensorflow as tf
+    from tfdepth.structures import Batch
+    target, sources = random_images(2), random_images(2, 2, seed=1)
+    camera = np.broadcast_to(np.float32([[60, 0, 44], [0, 70, 33], [0, 0, 1]]), [2, 3, 3])
+    return Batch(*map(tf.constant, (target, sources, target, sources, camera)))
+
+
+def interrupt_after(steps, monkeypatch):
+    """Makes the loop raise KeyboardInterrupt once it has done so many steps."""
+    from tfdepth.training import loop
+    real, count = loop.make_train_step, []
+
+    def dying(*arguments):
+        step = real(*arguments)
+
+        def run_or_die(batch):
+            count.append(0)
+            if len(count) > steps:
+                raise KeyboardInterrupt
+            return step(batch)
+        return run_or_die
+    monkeypatch.setattr(loop, "make_train_step", dying)
 
 
 def reference_weights(spec, seed=0):

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from helpers import random_batch
 from tfdepth.checks import UserError
 from tfdepth.losses.attention import (
     LEAST_ATTENTION, attention_error, attention_weights, normalized_weights, predictive_mask_error)
 from tfdepth.networks.attention import AttentionDecoder
-from tfdepth.structures import Batch
 from tfdepth.systems import build_system
 from tfdepth.systems.geonet import GeoNetConfig
 from tfdepth.systems.idce_ham import IdceHamConfig
@@ -23,16 +23,6 @@ BASELINES = {"GeoNet": GeoNetConfig(depth_network="dispnet"), "SfMLearner": SfML
 IMAGES = {"GeoNet": 3, "SfMLearner": 1, "Monodepth2": 1 / 4}  # of a sample; a term is a mean there
 
 
-def images(*shape, seed=0):
-    return np.random.default_rng(seed).random((*shape, *SIZE, 3), np.float32)
-
-
-def batch():
-    target, sources = images(2), images(2, 2, seed=1)
-    camera = np.broadcast_to(np.float32([[60, 0, 44], [0, 70, 33], [0, 0, 1]]), [2, 3, 3])
-    return Batch(*map(tf.constant, (target, sources, target, sources, camera)))
-
-
 @functools.lru_cache(maxsize=None)
 def built(name, kind="none", mean=0.5):
     """A system from seed 7 with its terms and gradients: {path: gradient}."""
@@ -43,7 +33,7 @@ def built(name, kind="none", mean=0.5):
     system = build_system(config, (-1, 1))
     system.create_variables(SIZE)
     with tf.GradientTape() as tape:
-        terms = system.loss_terms(batch(), system.forward(batch(), training=True))
+        terms = system.loss_terms(random_batch(), system.forward(random_batch(), training=True))
         total = system.total_loss(terms)
     gradients = tape.gradient(total, system.trainable_variables)
     return system, terms, dict(zip(names_of(system), gradients))
@@ -207,7 +197,7 @@ def with_flat_maps(system, prediction, value):
 def test_flat_maps_by_hand(name):
     """a / c times the baseline's error, and (a - c)^2 for each level and image."""
     baseline, _, _ = built(name)
-    frames = batch()
+    frames = random_batch()
     system, _, _ = built(name, "constraint")
     prediction = system.forward(frames, training=True)
     expected = baseline.loss_terms(frames, with_flat_maps(system, prediction, 0.5))
@@ -236,7 +226,7 @@ def test_flat_maps_by_hand(name):
 def test_depth_at_test_time_asks_for_no_map():
     system, _, _ = built("GeoNet", "constraint")
     system.attention.decoder, decoder = None, system.attention.decoder
-    depth = system.predict_depth(batch().target, batch().target)
+    depth = system.predict_depth(random_batch().target, random_batch().target)
     system.attention.decoder = decoder
     assert depth.attention == () and depth.depth.shape == (2, *SIZE, 1)
 
@@ -246,7 +236,7 @@ def test_pictures():
                                ("Monodepth2", "predictive_mask", {"predictive mask of source 1",
                                                                   "predictive mask of source 2"})):
         system, _, _ = built(name, kind)
-        frames = batch()
+        frames = random_batch()
         pictures = system.pictures(frames, system.forward(frames, training=False))
         assert {title for title, image in pictures.items() if image.shape[-1] == 1} == titles
         assert all(image.shape[:3] == (2, *SIZE) for image in pictures.values())
@@ -268,7 +258,7 @@ def test_what_cannot_be_built_is_refused():
 def test_the_joint_framework_takes_attention_too():
     system = build_system(IdceHamConfig(attention="constraint"), (-1, 1))
     system.create_variables(SIZE)
-    frames = batch()
+    frames = random_batch()
     prediction = system.forward(frames, training=True)
     assert [each.shape[1] for each in prediction.scene.attention] == [64, 32, 16, 8]
     assert float(system.loss_terms(frames, prediction)["attention"]) == 0.0

@@ -3,26 +3,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from helpers import random_batch, random_images
 from tfdepth.checks import UserError
 from tfdepth.console import load_config_file
 from tfdepth.networks.idce_ham import CAM, DELTA, HAM, IDCE, gaussian_similarity
 from tfdepth.runs.config import first_stage_of
-from tfdepth.structures import Batch
 from tfdepth.systems import build_system
 from tfdepth.systems.idce_ham import IdceHamConfig
 from tfdepth.systems.monodepth2 import Monodepth2Config
 
 SIZE = (64, 96)
-
-
-def images(*shape, seed=0):
-    return np.random.default_rng(seed).random((*shape, *SIZE, 3), np.float32)
-
-
-def batch():
-    target, sources = images(2), images(2, 2, seed=1)
-    camera = np.broadcast_to(np.float32([[60, 0, 44], [0, 70, 33], [0, 0, 1]]), [2, 3, 3])
-    return Batch(*map(tf.constant, (target, sources, target, sources, camera)))
 
 
 def build(config, offsets=(-1, 1)):
@@ -111,7 +101,7 @@ def test_attention_leaves_the_first_pose_unchanged_and_changes_it_later(network,
     config = IdceHamConfig(idce=False, pose_network=network, pose_attention=attention,
                            attention_at=place)
     system = build(config)
-    frames, sources = images(2), images(2, 2, seed=1)
+    frames, sources = random_images(2), random_images(2, 2, seed=1)
     first = system.predict_motion(frames, sources).numpy()
     strength = system.pose_attention.beta if attention == "ham" else system.pose_attention.gamma
     strength.assign(0.5)
@@ -126,7 +116,7 @@ def test_baseline_variant_is_monodepth2():
     published = build(Monodepth2Config())
     for ours, theirs in zip(plain.variables, published.variables):
         ours.assign(theirs)
-    terms = [system.loss_terms(batch(), system.forward(batch(), training=False))
+    terms = [system.loss_terms(random_batch(), system.forward(random_batch(), training=False))
              for system in (plain, published)]
     assert {name: float(value) for name, value in terms[0].items()} == {
         name: float(value) for name, value in terms[1].items()}
@@ -134,7 +124,7 @@ def test_baseline_variant_is_monodepth2():
 
 def test_idce_adds_features_of_the_pair_before(joint):
     """At the start the decoder sees the sum of both encoders' deepest features."""
-    frames = batch()
+    frames = random_batch()
     encoded = joint.depth_encoder(frames.target_input)
     pair = tf.concat([frames.source_inputs[:, 0], frames.target_input], axis=-1)
     deepest = encoded[-1] + joint.pose_encoder(pair)[-1]
@@ -148,7 +138,7 @@ def test_idce_adds_features_of_the_pair_before(joint):
 
 
 def test_depth_sends_gradients_into_the_pose_encoder(joint):
-    frames = batch()
+    frames = random_batch()
     with tf.GradientTape() as tape:
         prediction = joint.forward(frames, training=True)
         total = tf.reduce_sum(prediction.scene.disparities[0])

@@ -4,7 +4,6 @@ import json
 import import_weights
 import numpy as np
 import pytest
-import tensorflow as tf
 import train
 from helpers import PARITY, needs_shared, parity, reference_weights
 from torch_pickles import write_pth

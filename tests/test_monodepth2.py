@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from helpers import PARITY, needs_shared, parity, reference_weights
+from helpers import (
+    PARITY, assert_forward, needs_shared, parity, reference_weights, tolerances)
 from tfdepth.geometry import rotations, transforms
 from tfdepth.geometry.sampling import bilinear_sample
 from tfdepth.geometry.synthesis import synthesize_target
@@ -35,17 +36,6 @@ def no_noise():
     before, Monodepth2.tie_break = Monodepth2.tie_break, 0.0
     yield
     Monodepth2.tie_break = before
-
-
-def tolerances(file):
-    return json.loads((PARITY / FOLDER / "tolerances.json").read_text())[file]
-
-
-def assert_forward(tolerance, found, expected, name):
-    """|found - expected| within the limit that the reference's README states."""
-    limit = 10 * max(tolerance["f64"], tolerance["alt"]) + 1e-6 * tolerance["max_abs"]
-    difference = np.abs(np.asarray(found).reshape(expected.shape) - expected).max()
-    assert difference <= limit, f"{name}: {difference} > {limit}"
 
 
 def reset(system, seeds):
@@ -80,7 +70,7 @@ def build(size=(64, 96), offsets=(-1, 1), stereo=False, **options):
 
 @pytest.mark.parametrize("prefix", ["a/", "b/"])
 def test_forward(prefix):
-    arrays, limits = parity(FOLDER, "forward_eval.npz"), tolerances("forward_eval")
+    arrays, limits = parity(FOLDER, "forward_eval.npz"), tolerances(FOLDER, "forward_eval")
     check = lambda name, found: assert_forward(limits[prefix + name], found,
                                                arrays[prefix + name], name)
     image, following = arrays[prefix + "image"], arrays[prefix + "image_next"]
@@ -109,7 +99,7 @@ def test_forward(prefix):
 
 
 def test_forward_resnet50():
-    arrays, limits = parity(FOLDER, "forward_eval.npz"), tolerances("forward_eval")
+    arrays, limits = parity(FOLDER, "forward_eval.npz"), tolerances(FOLDER, "forward_eval")
     system = build(offsets=(), stereo=True, encoder="resnet50")
     reset(system, seeds_of(arrays, "r50/"))
     features = system.depth_encoder(arrays["r50/image"])
@@ -210,7 +200,7 @@ def dtype(request):
     *((name, "float32") for name in CASES)], indirect=["dtype"])
 def test_training_step(name, dtype, monkeypatch):
     case = CASES[name]
-    arrays, limits = parity(FOLDER, f"{case.file}.npz"), tolerances(case.file)
+    arrays, limits = parity(FOLDER, f"{case.file}.npz"), tolerances(FOLDER, case.file)
     batch = batch_of(case, dtype)
     system = build(offsets=case.offsets, stereo=case.stereo, **case.options)
     reset(system, seeds_of(arrays))
@@ -230,9 +220,9 @@ def test_training_step(name, dtype, monkeypatch):
                  if prediction.scene.attention else 0.0)
         np.testing.assert_allclose(photometric + 1e-3 * smoothness + masks,
                                    arrays[f"{case.prefix}loss_scale{level}"], rtol=1e-5)
-    # In float32 one or two pixels of these cases lie on the edge of the automask (margins of 3e-6 to
-    # 7e-6, where errors are exact to 7e-5) and fall to its other side, which moves the gradients of a
-    # level by a per cent; float64 has the reference's.
+    # In float32 one or two pixels of these cases lie on the edge of the automask (margins of 3e-6
+    # to 7e-6, where errors are exact to 7e-5) and fall to its other side, which moves the gradients
+    # of a level by a per cent; float64 has the reference's.
     slack = 2e-2 if case.stereo and dtype == "float32" else 0.0
     check_gradients(case, dict(zip(flat, gradients)), arrays, limits, slack)
     if "common/disp0" in arrays and case.prefix == "ac_true/":
@@ -254,7 +244,7 @@ def check_gradients(case, gradients, arrays, limits, slack):
         difference = np.linalg.norm(found - expected) / np.linalg.norm(expected)
         assert difference <= 4 * limits[key]["rel_l2"] + 2e-3 + slack, f"{key}: {difference}"
     norms = json.loads((PARITY / FOLDER / f"{case.file}_grad_norms.json").read_text())
-    spread = tolerances(f"{case.file}_grad_norms")[case.prefix[:-1]]["max_rel"]
+    spread = tolerances(FOLDER, f"{case.file}_grad_norms")[case.prefix[:-1]]["max_rel"]
     compared = 0
     for stem, parameters in norms[case.prefix[:-1]].items():
         largest = max(norm for norm in parameters.values() if norm is not None)
@@ -355,7 +345,7 @@ def check_parameters(named, arrays, start, limit):
 
 def test_layers():
     arrays = parity(FOLDER, "layers.npz")
-    limits = tolerances("layers")
+    limits = tolerances(FOLDER, "layers")
     check = lambda key, found: assert_forward(limits[key], found, arrays[key], key)
     check("ssim/out", ssim_error(arrays["ssim/x"], arrays["ssim/y"]))
     check("photometric/out", photometric_error(arrays["ssim/x"], arrays["ssim/y"]))

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from data_folders import write_kitti
+from helpers import interrupt_after
 from toy_system import ToyConfig
 
 from tfdepth.checks import UserError
@@ -63,19 +64,8 @@ def test_interrupted_run_equals_an_uninterrupted_one(root, tmp_path, monkeypatch
 
     # The second run dies in its fifth step: one step after the last checkpoint, of which a line
     # is in its log.
-    real, count = loop.make_train_step, []
-
-    def dying(*arguments):
-        step = real(*arguments)
-
-        def run_or_die(batch):
-            count.append(0)
-            if len(count) > 5:
-                raise KeyboardInterrupt
-            return step(batch)
-        return run_or_die
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "make_train_step", dying)
+        interrupt_after(5, patch)
         with pytest.raises(KeyboardInterrupt):
             loop.train(config, tmp_path / "parts")
     parts = loop.train(config, tmp_path / "parts")

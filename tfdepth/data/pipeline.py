@@ -24,7 +24,7 @@ from tfdepth.data.pictures import resize_image
 from tfdepth.data.sample_reading import (
     all_paths, depth_files, depth_reader, file_reader, measured_reader, sample_reader)
 from tfdepth.data.samples import SampleTable, select_samples
-from tfdepth.data.unreadable import readable, unreadable
+from tfdepth.data.unreadable import readable
 from tfdepth.geometry.products import matmul
 from tfdepth.structures import Batch
 

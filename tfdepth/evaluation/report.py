@@ -1,7 +1,6 @@
-"""Evaluates a run, anyone's files, or the trivial answers: tables for the terminal, JSON, CSV, and pictures."""
+"""Evaluates runs, anyone's files, or the trivial answers: tables, JSON, CSV and pictures."""
 import dataclasses
 import os
-from typing import Dict, List, NamedTuple, Sequence
 
 import numpy as np
 
@@ -9,23 +8,22 @@ from tfdepth.checks import UserError, check_choice
 from tfdepth.data.config import DataConfig
 from tfdepth.data.datasets import load_drives, split_drives
 from tfdepth.data.files import expand
-from tfdepth.data.pipeline import open_source
-from tfdepth.evaluation.depth_metrics import HIGHER_IS_BETTER, PROTOCOLS
-from tfdepth.evaluation.depth_report import depth_row, depths_of_run, mean_depth, read_predictions
+from tfdepth.evaluation.depth_metrics import PROTOCOLS
+from tfdepth.evaluation.depth_report import read_predictions
 from tfdepth.evaluation.odometry import ODOMETRY_PROTOCOLS, consecutive_runs
 from tfdepth.evaluation.odometry_report import (
-    PATH_COLUMNS, SNIPPET_COLUMNS, TruePath, mean_motions, motion_of_file, odometry_table,
-    true_paths)
+    TruePath, mean_motions, motion_of_file, odometry_table, true_paths)
 from tfdepth.evaluation.path_errors import PATH_PROTOCOLS
 from tfdepth.evaluation.plots import draw_trajectories, write_figure
 from tfdepth.evaluation.published import is_quoted, published_rows
-from tfdepth.evaluation.report_pictures import panel_of_frames, write_pictures
-from tfdepth.evaluation.scene import KITTI, KITTI_RAW, Scene
-from tfdepth.evaluation.scored_frames import find_frames, frames_of_drives, has_depth
-from tfdepth.evaluation.tables import (
-    Column, Row, format_table, metric_columns, write_csv, write_json)
+from tfdepth.evaluation.report_pictures import write_pictures
+from tfdepth.evaluation.run_tables import (
+    SNIPPET_LENGTH, Table, default_protocols, depth_table, is_papers_sequence, mean_depth_row,
+    odometry_columns, table_of_runs)
+from tfdepth.evaluation.scene import KITTI, Scene
+from tfdepth.evaluation.scored_frames import find_frames
+from tfdepth.evaluation.tables import Column, format_table, write_csv, write_json
 from tfdepth.evaluation.trajectory_files import read_times, read_trajectory
-from tfdepth.evaluation.view_synthesis import SynthesisErrors, evaluate_synthesis
 from tfdepth.inference import load_predictor
 from tfdepth.runs.folder import RunFolder
 
@@ -33,19 +31,6 @@ ALL_PROTOCOLS = {**{name: protocol.about
                     for table in (PROTOCOLS, ODOMETRY_PROTOCOLS, PATH_PROTOCOLS)
                     for name, protocol in table.items()},
                  "view_synthesis": "warped error against unwarped, and direction of motion"}
-DEFAULT_PROTOCOLS = ("depth", "depth_moving", "odometry_sfmlearner", "view_synthesis")
-_SNIPPET_LENGTH = 5
-
-
-class Table(NamedTuple):
-    """What a protocol says."""
-    rows: List[Row]
-    columns: Sequence[Column]
-    about: str                  # what was scored
-    figures: Dict[str, object]  # file name -> matplotlib Figure
-    beside_papers: bool         # whether the papers scored the same data
-
-
 def evaluate_runs(workdirs, protocols=(), data_root="", output=None, drives=(), depth_root="",
                   dataset="", flip=False, alignment="", show=print):
     """Scores the best checkpoints of one run, or of several on the same data side by side.
@@ -85,9 +70,9 @@ def evaluate_runs(workdirs, protocols=(), data_root="", output=None, drives=(), 
         config.depth_root = os.path.abspath(expand(str(depth_root)))
     scene = Scene(predictors, config, tuple(drives), flip, alignment)
     tables = {}
-    for name in protocols or _defaults(scene):
+    for name in protocols or default_protocols(scene):
         try:
-            tables[name] = _table_of_runs(name, scene)
+            tables[name] = table_of_runs(name, scene)
         except UserError as error:
             if protocols:
                 raise
@@ -100,7 +85,7 @@ def evaluate_runs(workdirs, protocols=(), data_root="", output=None, drives=(), 
     folder = RunFolder(output or workdirs[0])
     results = _write(tables, folder, facts, show)
     if own:
-        for path in write_pictures(scene, folder.pictures, _SNIPPET_LENGTH, show):
+        for path in write_pictures(scene, folder.pictures, SNIPPET_LENGTH, show):
             show(f"picture: {path}")
     return results
 
@@ -149,7 +134,7 @@ def evaluate_files(protocol, output, predictions="", prediction_kind="depth", da
                      [name for name, row in PROTOCOLS.items() if row.frames])
         frames = find_frames(PROTOCOLS[protocol].frames, data_root, drives, depth_root)
         depths = read_predictions(predictions, prediction_kind, frames)
-        table = _depth_table(PROTOCOLS[protocol], frames, {name: depths}, f"{len(frames)} frames")
+        table = depth_table(PROTOCOLS[protocol], frames, {name: depths}, f"{len(frames)} frames")
     else:
         check_choice("--protocol: one of odometry", protocol,
                      [*ODOMETRY_PROTOCOLS, *PATH_PROTOCOLS])
@@ -163,8 +148,8 @@ def evaluate_files(protocol, output, predictions="", prediction_kind="depth", da
         places = np.searchsorted(true.frame_numbers, motion.trajectory.frame_numbers)
         figures["trajectory.png"] = draw_trajectories(
             path.world_from_camera[places], {name: motion.trajectory.world_from_camera}, path.name)
-        table = Table(rows, _odometry_columns(protocol), path.name, figures,
-                      _is_papers_sequence(path.name))
+        table = Table(rows, odometry_columns(protocol), path.name, figures,
+                      is_papers_sequence(path.name))
     return _write({protocol: table}, RunFolder(output), {}, show)
 
 
@@ -190,146 +175,22 @@ def evaluate_baseline(protocol, output, data_root, drives=(), depth_root="", ali
         config = DataConfig(dataset="kitti_raw", root=root, cameras=("image_02",),
                             test_drives=("eigen_test",))
         frames = find_frames(PROTOCOLS[protocol].frames, root, drives, depth_root)
-        row = _mean_depth_row(split_drives(config, load_drives(config)).train, frames,
+        row = mean_depth_row(split_drives(config, load_drives(config)).train, frames,
                               PROTOCOLS[protocol])
-        table = _depth_table(PROTOCOLS[protocol], frames, {}, f"{len(frames)} frames of {root}")
+        table = depth_table(PROTOCOLS[protocol], frames, {}, f"{len(frames)} frames of {root}")
         table.rows.append(row)
     else:
         config = DataConfig(dataset="kitti_odometry", root=root, test_drives=drives or ("09", "10"))
         split = split_drives(config, load_drives(config))
         paths = true_paths(split.test)
-        means = mean_motions(true_paths(split.train), paths, _SNIPPET_LENGTH)
+        means = mean_motions(true_paths(split.train), paths, SNIPPET_LENGTH)
         if not means:
             raise UserError(f"--data_root {root}: expected poses of training sequences beside "
                             f"{', '.join(config.test_drives)}; found none.")
         rows, figures = odometry_table(protocol, paths, {"mean motion": means}, alignment)
-        table = Table(rows, _odometry_columns(protocol), ", ".join(path.name for path in paths),
-                      figures, any(_is_papers_sequence(path.name) for path in paths))
+        table = Table(rows, odometry_columns(protocol), ", ".join(path.name for path in paths),
+                      figures, any(is_papers_sequence(path.name) for path in paths))
     return _write({protocol: table}, RunFolder(output), {}, show)
-
-
-def _defaults(scene):
-    if scene.predictor.system.learns_from_depth:
-        published = {"nyu": "nyu", **dict.fromkeys(KITTI_RAW, "bts")}
-        return ("depth_metres" if scene.drives else published.get(
-            scene.config.dataset, "depth_metres"),)
-    if scene.config.dataset not in KITTI_RAW or scene.drives:
-        return DEFAULT_PROTOCOLS
-    # Its 28 test drives hold thousands of frames, of which papers score the same 697.
-    if scene.config.stereo:
-        return ("eigen_stereo",)
-    return ("eigen" if scene.predictor.system.resized == "depth" else "eigen_monodepth2",)
-
-
-def _table_of_runs(name, scene):
-    if name in PROTOCOLS:
-        return _depth_table_of_runs(name, scene)
-    if name != "view_synthesis":
-        return _odometry_table_of_runs(name, scene)
-    for method, predictor in scene.predictors.items():
-        if not predictor.system.num_sources:
-            raise UserError("--protocol view_synthesis: expected a run that learnt from several "
-                            f"views; {method} sees single images.")
-    rows = [(method, evaluate_synthesis(predictor.system, open_source(
-        scene.scored, scene.config_of(predictor)))._asdict())
-            for method, predictor in scene.predictors.items()]
-    better = ("lower", None, "lower", "lower", None, "lower", None)
-    columns = [Column(field, each, 4) for field, each in zip(SynthesisErrors._fields, better)]
-    return Table(rows, columns, scene.about, {}, False)
-
-
-def _depth_table_of_runs(name, scene):
-    protocol = PROTOCOLS[name]
-    if protocol.frames:
-        return _published_depth_table(name, scene)
-    for drive in scene.scored:
-        if not has_depth(drive):
-            raise UserError(f"{drive.name} has no depth_paths")
-        if protocol.moving_only and drive.moving_paths is None:
-            raise UserError(f"{drive.name} has no moving_paths")
-    frames = frames_of_drives(scene.scored, scene.config.frame_gap)
-    methods = {}
-    if any(has_depth(drive) for drive in scene.train):
-        mean = mean_depth(scene.train, protocol)
-        methods["per-pixel training mean"] = (mean for _ in frames)
-    methods.update(_depths(scene, frames, protocol))
-    return _depth_table(protocol, frames, methods, scene.about)
-
-
-def _published_depth_table(name, scene):
-    """The table of a test set with frames of its own, beside the mean of the training drives where
-    the run was trained on the same data set."""
-    protocol, config = PROTOCOLS[name], scene.config
-    is_eigen = protocol.frames in ("eigen", "improved")
-    if is_eigen and scene.predictor.config.data.crop == "kb":  # what this network knows
-        protocol = dataclasses.replace(protocol, kb_crop=True)
-    if not config.root:
-        raise UserError(f"--protocol {name} needs --data_root, the folder of its data set.")
-    drives = scene.eigen_drives() if is_eigen else scene.drives
-    frames = find_frames(protocol.frames, config.root, drives, config.depth_root)
-    about = f"{len(frames)} frames of {config.root}"
-    seen = scene.trained_on(sorted({frame.name.split("/")[0] for frame in frames}))
-    if is_eigen and seen:
-        about += f"; THE RUN WAS TRAINED on {len(seen)} of these drives: {', '.join(sorted(seen))}"
-    table = _depth_table(protocol, frames, _depths(scene, frames, protocol), about)
-    own = (config.dataset in KITTI_RAW if is_eigen else config.dataset == protocol.frames
-           and config.root == scene.predictor.config.data.root)
-    if own and any(map(has_depth, scene.train)):
-        table.rows.insert(0, _mean_depth_row(scene.train, frames, protocol, config.crop))
-    for method, predictor in scene.predictors.items():
-        table.figures[scene.file_name(f"depth-{name}", method)] = panel_of_frames(
-            frames, protocol, predictor, scene.flip)
-    return table
-
-
-def _depths(scene, frames, protocol):
-    """{run: its predictions, see `depths_of_run`}."""
-    return {name: depths_of_run(predictor, frames, protocol, scene.flip)
-            for name, predictor in scene.predictors.items()}
-
-
-def _mean_depth_row(train, frames, protocol, crop=""):
-    """The mean depth of training drives is in metres: scaled by the median it would be another,
-    better, method. `crop`: DataConfig.crop of the drives."""
-    name = ("training mean, in metres" if protocol.median_scaling else "per-pixel training mean")
-    protocol = dataclasses.replace(protocol, median_scaling=False, kb_crop=crop == "kb")
-    mean = mean_depth(train, protocol)
-    method, values = depth_row(name, (mean for _ in frames), frames, protocol)
-    return method, {**values, "scale": None, "scale_spread": None}
-
-
-def _depth_table(protocol, frames, methods, about):
-    rows = [depth_row(method, depths, frames, protocol) for method, depths in methods.items()]
-    columns = [*metric_columns(protocol.metrics, HIGHER_IS_BETTER), Column("scale"),
-               Column("scale_spread"), Column("images", decimals=0)]
-    if any(values["without_truth"] for _, values in rows):
-        columns.append(Column("without_truth", decimals=0))
-    return Table(rows, columns, about, {}, bool(protocol.frames))
-
-
-def _odometry_table_of_runs(name, scene):
-    paths = scene.paths()
-    means = mean_motions(true_paths(scene.train), paths, _SNIPPET_LENGTH)
-    methods = {"mean motion": means} if means else {}
-    for method in scene.predictors:
-        methods[method] = [scene.motion(method, path, _SNIPPET_LENGTH) for path in paths]
-    rows, figures = odometry_table(name, paths, methods, scene.alignment)
-    return Table(rows, _odometry_columns(name), scene.about, figures,
-                 scene.config.dataset == "kitti_odometry"
-                 and any(_is_papers_sequence(path.name) for path in paths))
-
-
-def _is_papers_sequence(name):
-    """Whether a path, or a file of poses, is of sequence 09 or 10."""
-    return name[:2] in ("09", "10")
-
-
-def _odometry_columns(name):
-    if name in PATH_PROTOCOLS:
-        better = {column: "lower" for column in PATH_COLUMNS[:5]}
-        return [Column(column, better.get(column), 4) for column in PATH_COLUMNS]
-    return [Column(column, "lower" if column.endswith("_mean") else None,
-                   4 if column.startswith("ate") else 3) for column in SNIPPET_COLUMNS]
 
 
 def _write(tables, folder, facts, show):

@@ -79,8 +79,8 @@ def project(points, intrinsics):
 def divide_by_depth(x, y, z):
     """Returns x / z, y / z and whether z >= MIN_DEPTH, tensors of one shape.
 
-    Where it is not, -2, -2 with a zero gradient: dividing by a depth that is nearly zero or negative
-    would mirror points behind the camera into the picture.
+    Where it is not, -2, -2 with a zero gradient: dividing by a depth that is nearly zero or
+    negative would mirror points behind the camera into the picture.
     """
     in_front = z >= MIN_DEPTH                                              # False for NaN
     inverse_z = 1.0 / tf.where(in_front, z, tf.ones_like(z))

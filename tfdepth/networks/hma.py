@@ -33,7 +33,8 @@ class HmaDecoder(tf.keras.Model):
         self._strides = STRIDES[-num_scales:]
         self.trunk = DenseAspp(width, double_bilinear)
         channels = {16: width, 8: width // 4, 4: width // 4, 2: width // 8, 1: width // 16}
-        up = lambda stride: UpConvolution(channels[stride], norm=stride > 1, upsample=double_bilinear)
+        up = lambda stride: UpConvolution(
+            channels[stride], norm=stride > 1, upsample=double_bilinear)
         self.upconv4, self.conv4 = up(4), convolution(channels[4])
         self.upconv2, self.conv2 = up(2), convolution(channels[2])
         self.upconv1, self.conv1 = up(1), convolution(channels[1])

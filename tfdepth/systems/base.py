@@ -105,6 +105,7 @@ class System(tf.keras.Model):
         sources = tf.zeros([1, self.num_sources, *size, 3], dtype)
         stereo_from_target = tf.eye(4, batch_shape=[1], dtype=dtype) if self.stereo else None
         with computing_in(self.precision):  # some layers make theirs when they are first called
-            self.forward(Batch(black, sources, black, sources, tf.eye(3, batch_shape=[1], dtype=dtype),
+            camera = tf.eye(3, batch_shape=[1], dtype=dtype)
+            self.forward(Batch(black, sources, black, sources, camera,
                                stereo_from_target=stereo_from_target), training=False)
         self.built = True
