@@ -44,10 +44,11 @@ def quick_system(**method):
 
 
 def published(method, data=EIGEN_SPLIT, offsets=(-1, 1)):
-    """The settings of the paper, as far as they can be inferred."""
+    """The settings of the paper, as far as they can be inferred; the last checkpoint is scored."""
     return ExperimentConfig(
         system=GeoNetConfig(**method),
-        data=DataConfig(**data, offsets=offsets, scale_crop=1.15, color_jitter="geonet"),
+        data=DataConfig(**{**data, "validation_drives": ()}, offsets=offsets,
+                        scale_crop=1.15, color_jitter="geonet"),
         train=TrainConfig(steps=500_000, save_every=5_000))
 
 

@@ -17,10 +17,10 @@ Published: densenet161 abs_rel 0.060, rmse 2.850.
 """
 from tfdepth.checks import check_choice
 from tfdepth.runs.presets import (
-    BTS_INDOORS, BTS_KITTI, BTS_NYU, bts_run, supervised_quick_run, supervised_synthetic_run)
+    BTS_FROZEN, BTS_INDOORS, BTS_KITTI, BTS_NYU, bts_run, supervised_quick_run,
+    supervised_synthetic_run)
 from tfdepth.systems.hma_depth import HmaDepthConfig
 
-ENCODERS = ("resnet50", "resnext50", "densenet121", "densenet161")
 ABLATIONS = {"3_scales": dict(num_scales=3), "5_scales": dict(num_scales=5),
              "no_attention": dict(attention=False)}
 LEARNING_RATE = 5e-4  # of short runs from scratch
@@ -47,7 +47,7 @@ def _variants():
         rows[ablation] = lambda options=options: supervised_synthetic_run(
             quick_system(**options), LEARNING_RATE)
     for ablation, options in {"": {}, **ABLATIONS}.items():
-        for encoder in ENCODERS:
+        for encoder in BTS_FROZEN:
             name = f"{encoder}_{ablation}".rstrip("_")
             rows[f"kitti_{name}"] = lambda encoder=encoder, options=options: bts_run(
                 HmaDepthConfig(encoder=encoder, **options), BTS_KITTI, BATCH_SIZE)

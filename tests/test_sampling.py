@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from helpers import needs_shared, parity
 from tfdepth.checks import UserError
+from tfdepth.geometry import sampling
 from tfdepth.geometry.sampling import bilinear_sample
 
 RANDOM = np.random.default_rng(11)
@@ -15,6 +16,12 @@ PIXELS = np.concatenate([
     RANDOM.uniform([-2, -2], [WIDTH + 1, HEIGHT + 1], [2, 60, 2]),
     np.broadcast_to([[0, 0], [7, 4], [7, 1.5], [2.25, 4], [6.5, 3.5], [-0.02, 2], [7.02, 2],
                      [3, 4.02], [-1e8, 3], [2, 1e20], [1e9, 1e9]], [2, 11, 2])], axis=1)
+
+
+@pytest.fixture(autouse=True, params=["fused", "gathered"])
+def _either_way(request, monkeypatch):
+    """What CPUs do, and what GPUs do, here on a CPU."""
+    monkeypatch.setattr(sampling, "_has_kernel", lambda: request.param == "fused")
 
 
 def sample_slowly(image, pixels, border):

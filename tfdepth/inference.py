@@ -13,6 +13,7 @@ from tfdepth.data.unreadable import readable
 from tfdepth.geometry.camera import resize_intrinsics
 from tfdepth.runs import checkpoints
 from tfdepth.runs.folder import RunFolder, load_config
+from tfdepth.structures import Batch
 from tfdepth.systems import build_system
 
 BATCH_SIZE = 8  # images a forward pass
@@ -52,15 +53,33 @@ class Predictor:
         Raises: ValueError: if `image` is not uint8 (floats are not rescaled) or has another shape.
           UserError: if the system needs the camera, which is None.
         """
-        pair = []
-        for name, each in (("image", image), ("previous", image if previous is None else previous)):
-            check_shape(name, each, ["h", "w", 3])
-            if each.dtype != np.uint8:
-                raise ValueError(f"`{name}` must be uint8, 0 to 255; got {each.dtype}.")
-            resized = tf.cast(resize_image(tf.constant(each), self.size), tf.float32) / 255.0
-            pair.append(resized[tf.newaxis])
+        pair = [self._resized(name, each) for name, each in (
+            ("image", image), ("previous", image if previous is None else previous))]
         camera = self._camera("the image", intrinsics, image.shape[:2])
         return self._depth(*pair, camera[tf.newaxis]).numpy()[0, ..., 0]
+
+    def pictures_of_image(self, image, intrinsics=None):
+        """What a system that sees single images has to show of one besides its depth.
+
+        Args: as `depth_of_image`.
+        Returns: {title: float32 [H, W, 1 or 3] in [0, 1]}; {} of a system that needs sources.
+        Raises: as `depth_of_image`.
+        """
+        if self.system.num_sources:
+            return {}
+        resized = self._resized("image", image)
+        camera = self._camera("the image", intrinsics, image.shape[:2])[tf.newaxis]
+        none = resized[:, tf.newaxis][:, :0]
+        batch = Batch(resized, none, resized, none, camera)
+        pictures = self.system.pictures(batch, self.system.forward(batch, training=False))
+        return {title: picture.numpy()[0] for title, picture in pictures.items()}
+
+    def _resized(self, name, image):
+        """uint8 [h, w, 3] -> [1, H, W, 3] in [0, 1]."""
+        check_shape(name, image, ["h", "w", 3])
+        if image.dtype != np.uint8:
+            raise ValueError(f"`{name}` must be uint8, 0 to 255; got {image.dtype}.")
+        return tf.cast(resize_image(tf.constant(image), self.size), tf.float32)[tf.newaxis] / 255.0
 
     def _camera(self, name, intrinsics, size=None):
         """Intrinsics [3, 3] of an image after its resize to the network's size.

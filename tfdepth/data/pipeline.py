@@ -79,7 +79,7 @@ def training_batches(source, batch_size, seed, start=0, cache_megabytes=0):
 def _augment(frames, intrinsics, stereo_from_target, depth, frame_from_depth, config, position,
              seed):
     """Frames [F, H, W, 3], cameras and measured depth of a sample -> a Batch without its batch
-    axis. Depth [h, w, 1] has its own size, see `_measured_reader`; or is None."""
+    axis. Depth [h, w, 1] has its own size, see `sample_reading.measured_reader`; or is None."""
     # Every decision has numbers of its own: switching one on does not change the others.
     draw = lambda decision: tf.stack([position, tf.constant(8 * seed + decision, tf.int64)])
     # What moves the pixels of the frames moves both: the camera, and the map from those of depth.

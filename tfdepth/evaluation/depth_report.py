@@ -63,13 +63,10 @@ def depths_of_run(predictor, frames: Sequence[ScoredFrame], protocol: DepthProto
     """
     unit = metres_per_unit(predictor) if not protocol.median_scaling else 1.0
     for frame in frames:
-        image = frame.image()
+        image, camera = seen_image(frame, protocol)
         previous = frame.previous() if frame.previous and predictor.system.needs_previous else None
-        camera = frame.intrinsics
-        if protocol.kb_crop:
-            top, left, _, _ = kb_crop(image.shape[:2])
-            camera = None if camera is None else crop_camera(camera, top, left)
-            image, previous = cut_kb(image), None if previous is None else cut_kb(previous)
+        if protocol.kb_crop and previous is not None:
+            previous = cut_kb(previous)
         depth = predictor.depth_of_image(image, previous, camera)
         if flip:
             mirrored = predictor.depth_of_image(
@@ -77,6 +74,15 @@ def depths_of_run(predictor, frames: Sequence[ScoredFrame], protocol: DepthProto
                 None if camera is None else _mirrored(camera, image.shape[1]))
             depth = 1.0 / post_process(1.0 / depth, 1.0 / mirrored)
         yield depth * unit
+
+
+def seen_image(frame: ScoredFrame, protocol: DepthProtocol):
+    """What networks see of a frame: uint8 [h, w, 3], and its camera [3, 3] or None."""
+    image, camera = frame.image(), frame.intrinsics
+    if not protocol.kb_crop:
+        return image, camera
+    top, left, _, _ = kb_crop(image.shape[:2])
+    return cut_kb(image), None if camera is None else crop_camera(camera, top, left)
 
 
 def cut_kb(image: np.ndarray) -> np.ndarray:

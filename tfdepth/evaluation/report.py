@@ -101,7 +101,8 @@ def _load_predictors(workdirs):
     loaded = [load_predictor(workdir) for workdir in workdirs]
     if len(loaded) == 1:
         return {type(loaded[0].system).__name__: loaded[0]}
-    for field in ("dataset", "train_drives", "validation_drives", "test_drives", "crop"):
+    for field in ("dataset", "cameras", "intrinsics", "train_drives", "validation_drives",
+                  "test_drives", "crop"):
         values = [getattr(predictor.config.data, field) for predictor in loaded]
         if any(value != values[0] for value in values):
             raise UserError("--workdir of several runs: expected the same data in all; found "
@@ -122,7 +123,7 @@ def evaluate_files(protocol, output, predictions="", prediction_kind="depth", da
       data_root, drives, depth_root: the data set that the protocol is for, see `find_frames`.
       trajectory, truth: files of poses, see `trajectory_files.read_trajectory`.
       times: file of the seconds of every frame, for TUM text; "" = 10 frames a second.
-      alignment: as for `evaluate_run`.
+      alignment: as for `evaluate_runs`.
       show: called with every table and with the paths written.
 
     Returns: {protocol: {method: {column: value}}}.

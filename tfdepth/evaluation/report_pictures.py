@@ -4,7 +4,7 @@ import numpy as np
 from tfdepth.checks import UserError
 from tfdepth.data.pipeline import evaluation_batches, open_source
 from tfdepth.evaluation.depth_metrics import evaluate_image
-from tfdepth.evaluation.depth_report import cut_kb, depths_of_run
+from tfdepth.evaluation.depth_report import cut_kb, depths_of_run, seen_image
 from tfdepth.evaluation.odometry import consecutive_runs
 from tfdepth.evaluation.odometry_report import TruePath, mean_motions, true_paths
 from tfdepth.evaluation.plots import (
@@ -63,13 +63,14 @@ def panel_of_frames(frames, protocol, predictor, flip):
               np.unique(np.linspace(0, len(frames) - 1, PICTURES).round())]
     pictures = []
     for frame, depth in zip(chosen, depths_of_run(predictor, chosen, protocol, flip)):
-        image, truth = frame.image(), frame.truth()
+        (image, camera), truth = seen_image(frame, protocol), frame.truth()
         ratio = evaluate_image(frame.name, depth, truth, protocol).ratio
         if protocol.median_scaling and ratio:
             depth = ratio * depth
-        if protocol.kb_crop:  # the picture shows what the network saw
-            image, truth = cut_kb(image), cut_kb(truth)
-        pictures.append(DepthPicture(frame.name, image / 255.0, depth, truth))
+        if protocol.kb_crop:
+            truth = cut_kb(truth)
+        others = predictor.pictures_of_image(image, camera)
+        pictures.append(DepthPicture(frame.name, image / 255.0, depth, truth, _flat(others)))
     return draw_depth_panel(pictures)
 
 
@@ -91,7 +92,11 @@ def _pictures_of_samples(scene, predictor):
         others = {title: image.numpy()[0] for title, image in
                   system.pictures(batch, prediction).items()}
         pictures.append(DepthPicture(
-            f"sample {k + 1}", batch.target.numpy()[0], depth, truth,
-            {title: image[..., 0] if image.shape[-1] == 1 else image
-             for title, image in others.items()}))
+            f"sample {k + 1}", batch.target.numpy()[0], depth, truth, _flat(others)))
     return pictures
+
+
+def _flat(pictures):
+    """{title: [H, W, 1 or 3]} -> {title: [H, W] or [H, W, 3]}."""
+    return {title: image[..., 0] if image.shape[-1] == 1 else image
+            for title, image in pictures.items()}

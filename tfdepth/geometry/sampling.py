@@ -60,12 +60,57 @@ def sample_at(image, u, v, border="zeros"):
         valid &= (coordinates >= -slack) & (coordinates <= last + slack)   # False for NaN
         finite &= tf.math.is_finite(coordinates)
         inside.append(tf.clip_by_value(coordinates, 0.0, last))
-    beyond = tf.constant(-2.0, u.dtype)  # where the resampler sees nothing
-    inside[0] = tf.where(valid if border == "zeros" else finite, inside[0], beyond)
-    # One fused kernel, six times as fast as gathering and weighting by separate operations. It
-    # fades to 0 beyond the last pixel, so that pixel needs a neighbour to have a gradient there.
-    samples = resampler(_extrapolated(image), tf.stack(inside, axis=-1))
+    keep = valid if border == "zeros" else finite
+    samples = (_sample_fused if _has_kernel() else _sample_gathered)(image, *inside, keep)
     return tf.ensure_shape(samples, [None, u.shape[1], image.shape[-1]]), valid
+
+
+def _has_kernel():
+    """Whether the fused kernel runs where the images are: it exists for CPUs alone. Asked, while a
+    graph is traced, of the devices that TensorFlow may use."""
+    return not tf.config.get_visible_devices("GPU")
+
+
+def _sample_fused(image, u, v, keep):
+    """Samples at coordinates in the image, 0 where not `keep`, by one kernel: on a CPU five times
+    as fast as gathering and weighting by separate operations."""
+    u = tf.where(keep, u, tf.constant(-2.0, u.dtype))  # where the kernel sees nothing
+    # It fades to 0 beyond the last pixel, so that pixel needs a neighbour to have a gradient.
+    return resampler(_extrapolated(image), tf.stack([u, v], axis=-1))
+
+
+def _sample_gathered(image, u, v, keep):
+    """The same by operations that every device has."""
+    keep = keep[..., tf.newaxis]                                           # [B, N, 1]
+    place = tf.stack([u, v], axis=-1)                                      # [B, N, 2]
+    place = tf.where(keep, place, tf.zeros_like(place))
+    shape = tf.shape(image)
+    # The last pixel belongs to the cell before it, so that it is itself reproduced.
+    last_cell = tf.maximum(tf.stack([shape[2], shape[1]]) - 2, 0)
+    corner = tf.minimum(tf.floor(place), tf.cast(last_cell, place.dtype))
+    weight = place - tf.stop_gradient(corner)                              # [B, N, 2], in [0, 1]
+    index = tf.cast(corner, tf.int32)
+    index = index[..., 1] * shape[2] + index[..., 0]                       # int32: exact
+    cell = tf.gather(_cells(image), index, batch_dims=1)                   # [B, N, 4 C]
+    top_left, top_right, bottom_left, bottom_right = tf.split(cell, 4, axis=-1)
+    right, down = weight[..., :1], weight[..., 1:]
+    top = top_left + right * (top_right - top_left)
+    bottom = bottom_left + right * (bottom_right - bottom_left)
+    samples = top + down * (bottom - top)
+    return tf.where(keep, samples, tf.zeros_like(samples))
+
+
+def _cells(image):
+    """Each pixel with its right, lower and lower right neighbour: [B, H, W, C] -> [B, H W, 4 C].
+
+    One gather of four neighbours is several times faster than four gathers. Missing neighbours at
+    the far border repeat the border pixel; they only ever get weight 0.
+    """
+    right = tf.concat([image[:, :, 1:], image[:, :, -1:]], axis=2)
+    down = lambda picture: tf.concat([picture[:, 1:], picture[:, -1:]], axis=1)
+    cells = tf.concat([image, right, down(image), down(right)], axis=-1)
+    shape = tf.shape(image)
+    return tf.reshape(cells, [shape[0], shape[1] * shape[2], 4 * image.shape[-1]])
 
 
 def _extrapolated(image):

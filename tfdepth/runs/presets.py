@@ -19,6 +19,12 @@ BTS_KITTI = dict(dataset="kitti_depth", cameras=("image_02",), offsets=(), crop=
                  test_drives=("eigen_test",))
 BTS_NYU = dict(dataset="nyu", offsets=(), crop="nyu", size=(480, 640), random_crop=(416, 544),
                max_rotation=2.5, flip=True, color_jitter="bts_nyu", test_drives=("test",))
+# The encoders of BTS and HMA-Depth, and what of them keeps its ImageNet weights: the first
+# convolution, and scale and offset of the batch normalisations, but for a ResNet's shortcuts.
+_OF_RESNET = ("depth_encoder/conv1", "depth_encoder/*bn?")
+_OF_DENSENET = ("depth_encoder/conv0", "depth_encoder/*norm*")
+BTS_FROZEN = {"resnet50": _OF_RESNET, "resnext50": _OF_RESNET,
+              "densenet121": _OF_DENSENET, "densenet161": _OF_DENSENET}
 BTS_INDOORS = dict(max_depth=10.0, reference_focal_length=0.0, min_true_depth=0.1)  # its options
 # KITTI odometry: the published training sequences, and the snippets of five frames that are scored.
 ODOMETRY_SPLIT = dict(dataset="kitti_odometry", cameras=("image_2",), test_drives=("09", "10"))
@@ -61,9 +67,9 @@ def supervised_quick_run(system, learning_rate):
     return config
 
 
-def supervised_synthetic_run(system, learning_rate, movers=False):
+def supervised_synthetic_run(system, learning_rate):
     """`synthetic_run` of a system that learns from depth."""
-    config = synthetic_run(system, learning_rate, movers)
+    config = synthetic_run(system, learning_rate)
     config.data.offsets = ()
     return config
 
@@ -71,14 +77,12 @@ def supervised_synthetic_run(system, learning_rate, movers=False):
 def bts_run(system, data, batch_size):
     """Training as BTS published it, from ImageNet weights.
 
-    The encoder's first convolution and the scale and offset of its batch normalisations stay as
-    they are, but for those of a ResNet's shortcuts; weight decay is the encoder's alone.
+    What BTS_FROZEN says stays as it is; weight decay is the encoder's alone.
 
     Args: system: BtsConfig, or one of its kind. data: BTS_KITTI or BTS_NYU. batch_size: of all
       replicas.
     Returns: ExperimentConfig.
     """
-    dense = system.encoder.startswith("densenet")
     return ExperimentConfig(
         system=system, data=DataConfig(**data),
         optimizer=OptimizerConfig(
@@ -87,5 +91,4 @@ def bts_run(system, data, batch_size):
             weight_decay_on=("depth_encoder",)),
         train=TrainConfig(
             batch_size=batch_size, epochs=50.0, best_metric="validation/abs_rel",
-            frozen=("depth_encoder/conv0", "depth_encoder/*norm*") if dense else
-            ("depth_encoder/conv1", "depth_encoder/*bn?")))
+            frozen=BTS_FROZEN[system.encoder]))

@@ -38,6 +38,7 @@ class System(tf.keras.Model):
     smallest_side = 1         # ... and not below this
     learns_from_stereo = False
     learns_from_depth = False  # whether losses compare with batch.target_depth; depth is in metres
+    min_true_depth = 0.0      # metres; what is nearer does not count as measured
     predicts_motion = True    # False where all sources have known motion
     needs_previous = False    # whether depth of a frame depends on the frame before it
     needs_intrinsics = False  # whether depth depends on the camera

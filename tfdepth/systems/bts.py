@@ -69,6 +69,7 @@ class Bts(System):
             if not fits:
                 raise UserError(f"--config.system.{name} must be {expected}; got "
                                 f"{getattr(config, name)}.")
+        self.min_true_depth = config.min_true_depth
         self.needs_intrinsics = config.reference_focal_length > 0
         self.depth_encoder = build_encoder(config.encoder, "depth_encoder", *IMAGENET_STATISTICS)
         self.depth_decoder = self._build_decoder()
@@ -106,7 +107,7 @@ class Bts(System):
 
     def loss_terms(self, batch, prediction):
         loss = SILOG_FORMS[self.config.silog_form]
-        valid = batch.target_depth > self.config.min_true_depth
+        valid = batch.target_depth > self.min_true_depth
         return {"silog": loss(prediction.scene.depth, batch.target_depth, valid,
                               self.config.variance_focus)}
 

@@ -69,6 +69,9 @@ def train(config, workdir, strategy=None):
         data = tf.Variable(fingerprint(source), trainable=False, dtype=tf.int64)
     first_stage = first_stage_of(config)
     begins = not list_steps(RunFolder(workdir).checkpoints)
+    if begins and config.train.frozen and not (config.train.init_from or first_stage):
+        print("warning: --config.train.frozen: variables keep random values, as "
+              "--config.train.init_from names no run to start from", file=sys.stderr)
     if begins and config.train.init_from and not first_stage:
         print(start_from(config.train.init_from, system, config.train.init_except))
     validation = Validation(system, split.validation, config) if split.validation else None

@@ -44,7 +44,8 @@ def make_train_step(strategy, system, optimizer, clip_norm=0.0, variables=None):
             gradients, _ = tf.clip_by_global_norm(gradients, clip_norm, use_norm=norm)
         # A number that is finite exactly when all images are.
         pixel_sum = tf.reduce_sum(batch.target_input) + tf.reduce_sum(batch.source_inputs)
-        return gradients, {**terms, "total": total}, norm, pixel_sum, unmeasured_samples(batch)
+        return gradients, {**terms, "total": total}, norm, pixel_sum, unmeasured_samples(
+            batch, system.min_true_depth)
 
     def apply(gradients):
         optimizer.apply_gradients(zip(gradients, variables), experimental_aggregate_gradients=False)
@@ -65,8 +66,9 @@ def make_train_step(strategy, system, optimizer, clip_norm=0.0, variables=None):
     return step
 
 
-def unmeasured_samples(batch):
-    """1 for samples of a Batch without measured depth, else 0: int32 [B], or [0] without depth."""
+def unmeasured_samples(batch, nearest):
+    """1 for samples of a Batch without measured depth beyond `nearest` metres, else 0: int32 [B],
+    or [0] without depth."""
     if batch.target_depth is None:
         return tf.zeros([0], tf.int32)
-    return tf.cast(~tf.reduce_any(batch.target_depth > 0.0, axis=[1, 2, 3]), tf.int32)
+    return tf.cast(~tf.reduce_any(batch.target_depth > nearest, axis=[1, 2, 3]), tf.int32)
