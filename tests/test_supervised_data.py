@@ -451,7 +451,7 @@ def test_a_wrong_divisor_is_implausible(dataset, nyu, kitti, tmp_path, capsys):
         root = write_kitti_raw(tmp_path / "raw", (TRAIN,), cameras=("image_02",))
         for path in depth_folder(root, TRAIN, "image_02").glob("*.png"):
             Image.fromarray(np.full((24, 80), 15_000, np.uint16)).save(path)
-        expected, size = ("depth x 256", "5 to 30 m", "found 58.6 m"), "32,96"
+        expected, size = ("depth x 256", "5 to 40 m", "found 58.6 m"), "32,96"
     message = refused(capsys, train_main(tmp_path, root, "run", f"--config.data.dataset={dataset}",
                                          f"--config.data.size={size}"))
     assert all(each in message for each in expected) and ".png" in message

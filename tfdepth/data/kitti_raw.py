@@ -29,7 +29,7 @@ from tfdepth.data.kitti_odometry import choose_cameras
 CAMERAS = ("image_02", "image_00", "image_03", "image_01")  # () takes the first of a drive
 STEREO_PAIRS = {"image_00": "image_01", "image_01": "image_00",
                 "image_02": "image_03", "image_03": "image_02"}
-MEDIAN_DEPTH = (5.0, 30.0)  # metres, plausible; streets have 8 to 20, divided by 1000 2 to 5
+MEDIAN_DEPTH = (5.0, 40.0)  # metres, plausible; streets have 8 to 20, divided by 1000 2 to 5
 FRAME_SECONDS = 0.1       # 10 Hz, where time stamps do not say it better
 _LONGEST_SECONDS = 1.0    # between frames; more, or none, is a damaged time stamp
 _LAYOUT = "2011_09_26/2011_09_26_drive_0001_sync/{image_00 ... image_03}/data/0000000000.png"

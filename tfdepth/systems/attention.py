@@ -75,7 +75,8 @@ class Attention(tf.keras.layers.Layer):
     def terms(self, maps):
         """The loss terms of AttentionWeights, sums over levels: maps [B, H, W, M] a level ->
         {name: scalar}."""
-        terms = {"attention": tf.zeros([]), "predictive_mask": tf.zeros([])}
+        nothing = tf.zeros([], tf.keras.backend.floatx())
+        terms = {"attention": nothing, "predictive_mask": nothing}
         if self.kind == "constraint":
             terms["attention"] = tf.add_n(
                 [tf.reduce_mean(attention_error(each, self.mean)) for each in maps])

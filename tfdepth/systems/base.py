@@ -19,9 +19,11 @@ PRECISIONS = ("float32", "mixed_bfloat16")
 @contextlib.contextmanager
 def computing_in(precision):
     """Layers that are made in this context compute in one of PRECISIONS."""
+    if precision == "float32":  # Keras' own policy, which follows its floatx
+        yield
+        return
     before = tf.keras.mixed_precision.global_policy()
-    if precision != "float32":
-        tf.keras.mixed_precision.set_global_policy(precision)
+    tf.keras.mixed_precision.set_global_policy(precision)
     try:
         yield
     finally:
