@@ -66,6 +66,8 @@ def evaluate_runs(workdirs, protocols=(), data_root="", output=None, drives=(), 
                                      crop=config.crop if dataset in KITTI else "")
     if data_root:
         config.root, config.depth_root = os.path.abspath(expand(str(data_root))), ""
+        if not os.path.exists(config.root):  # synthetic drives would be made there
+            raise UserError(f"--data_root {config.root}: no such file or folder.")
     if depth_root:
         config.depth_root = os.path.abspath(expand(str(depth_root)))
     scene = Scene(predictors, config, tuple(drives), flip, alignment)
