@@ -48,7 +48,8 @@ class TrainConfig:
     #                                        statistics of batch normalisation move all the same
     first_stage: Tuple[str, ...] = ()      # fields, as "data.flip=False", that differ in a run
     #                                        before this one, whose best weights are the first ones
-    precision: str = "float32"             # of the networks, or "mixed_bfloat16"
+    accumulate: int = 1                    # parts that a batch is gone through in, for less memory
+    precision: str = "float32"             # of the networks, or "mixed_bfloat16", "mixed_float16"
     seed: int = 0                          # of initial weights, data order and augmentation
     log_every: int = 20                    # steps between lines of metrics.jsonl
     save_every: int = 0                    # steps between validation + checkpoint; 0 = an epoch
@@ -90,6 +91,8 @@ def check_config(config):
                  zip(data.random_crop, training_window(data)[2:])),
          "(height, width), not larger than data.size, or than data.crop=nyu leaves of it"),
         ("train.batch_size", train.batch_size >= 1, "at least 1"),
+        ("train.accumulate", train.accumulate >= 1 and train.batch_size % train.accumulate == 0,
+         f"a divisor of train.batch_size, {train.batch_size}"),
         ("train.epochs", train.epochs > 0, "more than 0"),
         ("train.steps", train.steps >= 0, "0 or more"),
         ("train.save_every", train.save_every >= 0, "0 or more"),

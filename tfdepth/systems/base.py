@@ -13,7 +13,7 @@ from tfdepth.structures import Batch, DepthPrediction
 
 
 # Of networks: weights and their gradients, motion, disparities, geometry and losses stay float32.
-PRECISIONS = ("float32", "mixed_bfloat16")
+PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 
 
 @contextlib.contextmanager

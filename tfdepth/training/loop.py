@@ -94,7 +94,8 @@ def train(config, workdir, strategy=None):
     batches = training_batches(source, config.train.batch_size, config.train.seed, start,
                                config.train.cache_megabytes)
     batches = iter(strategy.experimental_distribute_dataset(batches))
-    train_step = make_train_step(strategy, system, optimizer, config.optimizer.clip_norm, learned)
+    train_step = make_train_step(strategy, system, optimizer, config.optimizer.clip_norm, learned,
+                                 config.train.accumulate)
     save_every = config.train.save_every or max(1, round(steps_per_epoch))
     window, unmeasured = _Window(), _Unmeasured()
 
@@ -116,7 +117,7 @@ def train(config, workdir, strategy=None):
             for step in range(start, last):
                 batch = _next(batches, source, config.train, step)
                 result = train_step(batch)
-                if not result.applied:
+                if not (result.applied or result.overflowed):
                     bad_steps.assign_add(1)
                     _report_bad(result, step, source, config.train, int(bad_steps))
                 done = step + 1

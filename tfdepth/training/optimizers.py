@@ -20,8 +20,12 @@ def optimizer_of(config, system, steps_per_epoch, num_steps):
         raise UserError("--config.train.frozen: expected some variables that learn; found none.")
     chosen = config.optimizer.weight_decay_on
     decayed = select(named, chosen, "--config.optimizer.weight_decay_on").values()
-    return build_optimizer(config.optimizer, steps_per_epoch, learned, num_steps,
-                           decayed if chosen else None), learned
+    optimizer = build_optimizer(config.optimizer, steps_per_epoch, learned, num_steps,
+                                decayed if chosen else None)
+    if config.train.precision == "mixed_float16":
+        # Gradients below 6e-8 would be 0: the loss is multiplied before, they are divided after.
+        optimizer = tf.keras.mixed_precision.LossScaleOptimizer(optimizer)
+    return optimizer, learned
 
 
 def build_optimizer(config, steps_per_epoch, variables, num_steps=0, decayed=None):
