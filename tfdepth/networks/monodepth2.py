@@ -4,6 +4,7 @@ Shape letters: B batch, H rows, W columns of the image.
 """
 import tensorflow as tf
 
+from tfdepth.networks.rematerialization import recomputed
 from tfdepth.networks.torch_layers import SymmetricConvolution, upsample_nearest
 
 DECODER = (16, 32, 64, 128, 256)                         # channels, level 0 to 4
@@ -33,14 +34,18 @@ class DisparityDecoder(tf.keras.Model):
     def call(self, encoded):
         features, outputs = encoded[-1], [None] * len(self.heads)
         for level in reversed(range(len(DECODER))):
-            before, after = self.upconvs[level]
-            features = upsample_nearest(before(features))
-            if level > 0:
-                features = tf.concat([features, encoded[level - 1]], axis=-1)
-            features = after(features)
+            features = recomputed(
+                lambda features, skip, level=level: self._up(features, skip, self.upconvs[level]),
+                features, encoded[level - 1] if level > 0 else None)
             if level < len(self.heads):
                 outputs[level] = self.heads[level](features)
         return tuple(outputs)
+
+    def _up(self, features, skip, convolutions):
+        """Features at twice their size; `skip`: of the encoder at that size, or None."""
+        before, after = convolutions
+        features = upsample_nearest(before(features))
+        return after(features if skip is None else tf.concat([features, skip], axis=-1))
 
 
 class PoseDecoder(tf.keras.Model):

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from tfdepth.networks.grouped_convolution import GroupedConvolution
 from tfdepth.networks.image_statistics import MONODEPTH2_STATISTICS, normalized
+from tfdepth.networks.rematerialization import recomputed
 from tfdepth.networks.torch_layers import SymmetricConvolution, batch_normalization, pad
 
 
@@ -57,15 +58,19 @@ class ResNet(tf.keras.Model):
         self.layer1, self.layer2, self.layer3, self.layer4 = stages
 
     def call(self, images, training=False):
-        features = self.conv1(normalized(images, self._mean, self._std))
-        outputs = [tf.nn.relu(self.bn1(features, training=training))]
+        outputs = [recomputed(lambda images: self._stem(images, training), images)]
         # Zeros are as good a padding as PyTorch's minus infinity: nothing is below zero here.
         features = tf.nn.max_pool2d(pad(outputs[0], 1), 3, 2, "VALID")
         for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
             for block in stage:
-                features = block(features, training=training)
+                features = recomputed(
+                    lambda features, block=block: block(features, training=training), features)
             outputs.append(features)
         return tuple(outputs)
+
+    def _stem(self, images, training):
+        features = self.conv1(normalized(images, self._mean, self._std))
+        return tf.nn.relu(self.bn1(features, training=training))
 
 
 class _Block(tf.keras.layers.Layer):

@@ -18,6 +18,7 @@ from tfdepth.losses.reprojection import REDUCTIONS, reprojection_error, tie_brea
 from tfdepth.losses.smoothness import edge_aware_smoothness, mean_normalized
 from tfdepth.networks.encoders import ENCODERS, SIZE_MULTIPLE, build_encoder
 from tfdepth.networks.monodepth2 import DisparityDecoder, PoseCNN, PoseDecoder, motion_numbers
+from tfdepth.networks.rematerialization import recomputed
 from tfdepth.networks.torch_layers import upsample_bilinear
 from tfdepth.structures import DepthPrediction, SfmPrediction
 from tfdepth.systems.attention import Attention, AttentionConfig, AttentionWeights
@@ -190,9 +191,11 @@ class Monodepth2(System):
         for level, disparity in enumerate(prediction.scene.disparities):
             if level == 0 or not self.config.full_resolution:
                 identity = self._identity_errors(batch, level)
-            error, _, _ = self._reprojection(batch, prediction, level, identity)
+            photometric = recomputed(
+                lambda prediction, level=level, identity=identity: tf.reduce_mean(
+                    self._reprojection(batch, prediction, level, identity)[0]), prediction)
             smoothness = edge_aware_smoothness(mean_normalized(disparity), targets[level])
-            terms.append((tf.reduce_mean(error), tf.reduce_mean(smoothness) / 2.0**level))
+            terms.append((photometric, tf.reduce_mean(smoothness) / 2.0**level))
         return terms
 
     def pictures(self, batch, prediction):

@@ -83,7 +83,8 @@ def _prepare(config):
     source = open_source(drives, config.data, system.learns_from_depth)
     batches = iter(training_batches(source, config.train.batch_size, config.train.seed))
     step = make_train_step(tf.distribute.get_strategy(), system, optimizer,
-                           config.optimizer.clip_norm, learned, config.train.accumulate)
+                           config.optimizer.clip_norm, learned, config.train.accumulate,
+                           config.train.rematerialize)
     return system, optimizer, learned, step, batches
 
 

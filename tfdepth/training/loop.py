@@ -95,7 +95,7 @@ def train(config, workdir, strategy=None):
                                config.train.cache_megabytes)
     batches = iter(strategy.experimental_distribute_dataset(batches))
     train_step = make_train_step(strategy, system, optimizer, config.optimizer.clip_norm, learned,
-                                 config.train.accumulate)
+                                 config.train.accumulate, config.train.rematerialize)
     save_every = config.train.save_every or max(1, round(steps_per_epoch))
     window, unmeasured = _Window(), _Unmeasured()
 

@@ -3,6 +3,8 @@ from typing import Dict, NamedTuple
 
 import tensorflow as tf
 
+from tfdepth.networks.rematerialization import rematerialization
+
 
 class StepResult(NamedTuple):
     """What a step tells; scalars, means over the global batch."""
@@ -17,7 +19,8 @@ class StepResult(NamedTuple):
     #                                batches without depth
 
 
-def make_train_step(strategy, system, optimizer, clip_norm=0.0, variables=None, parts=1):
+def make_train_step(strategy, system, optimizer, clip_norm=0.0, variables=None, parts=1,
+                    rematerialize=False):
     """Compiles a training step.
 
     Args:
@@ -29,6 +32,7 @@ def make_train_step(strategy, system, optimizer, clip_norm=0.0, variables=None, 
       parts: into so many the batch of a replica is cut, whose gradients are computed one after
         another, in the memory of one, and averaged. A loss that is a mean over samples gives the
         same update as undivided, but for batch normalisation, which sees a part at a time.
+      rematerialize: whether inner results are computed again instead of kept, see `recomputed`.
 
     Returns: a function Batch (distributed) -> StepResult.
     """
@@ -37,7 +41,7 @@ def make_train_step(strategy, system, optimizer, clip_norm=0.0, variables=None, 
     scaled = isinstance(optimizer, tf.keras.mixed_precision.LossScaleOptimizer)
 
     def gradients_of_part(batch):
-        with tf.GradientTape() as tape:
+        with rematerialization(rematerialize), tf.GradientTape() as tape:
             terms = system.loss_terms(batch, system.forward(batch, training=True))
             total = system.total_loss(terms)
             share = total / (replicas * parts)  # replicas and parts add their gradients up

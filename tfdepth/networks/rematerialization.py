@@ -1,0 +1,71 @@
+"""Results that are computed again on the way back instead of being kept: less memory, more time.
+
+A network names the parts whose inner results may be dropped by calling them through `recomputed`;
+within `rematerialization(True)` they are. Elsewhere such a call is a plain one.
+"""
+import contextlib
+import threading
+
+import tensorflow as tf
+
+_state = threading.local()  # replicas are traced in threads of their own
+
+
+@contextlib.contextmanager
+def rematerialization(enabled):
+    """Whether calls through `recomputed` keep their inner results (False) or not (True)."""
+    before, _state.enabled = getattr(_state, "enabled", False), enabled
+    try:
+        yield
+    finally:
+        _state.enabled = before
+
+
+def computing_again():
+    """Whether the present computation is a repetition: what has an effect must not have it twice,
+    as the running statistics of batch normalisation."""
+    return getattr(_state, "again", False)
+
+
+def recomputed(function, *arguments):
+    """function(*arguments), of which only arguments and results are kept for the gradient.
+
+    Args: function: pure but for variables that it reads and running statistics that it moves.
+      arguments: (structures of) tensors: all that a gradient shall go to, besides variables. None
+      stays None.
+    Returns: what `function` returns: a (structure of) tensors.
+    Source: Chen et al., "Training deep nets with sublinear memory cost", 2016.
+    """
+    if not getattr(_state, "enabled", False):
+        return function(*arguments)
+    leaves = tf.nest.flatten(arguments)
+    places = [k for k, leaf in enumerate(leaves) if leaf is not None]
+
+    def call(tensors):
+        filled = list(leaves)
+        for place, tensor in zip(places, tensors):
+            filled[place] = tensor
+        with rematerialization(False):  # within a part that is dropped nothing is to be gained
+            return function(*tf.nest.pack_sequence_as(arguments, filled))
+
+    @tf.custom_gradient
+    def run(*tensors):
+        def gradient(*upstream, variables=()):
+            # Not before its turn: it needs what is known only once the way back has come here.
+            with tf.control_dependencies([each for each in upstream if each is not None]):
+                again = [tf.identity(tensor) for tensor in tensors]
+            variables = list(variables)
+            with tf.GradientTape() as tape:
+                tape.watch(again)
+                _state.again = True
+                try:
+                    results = tf.nest.flatten(call(again))
+                finally:
+                    _state.again = False
+            gradients = tape.gradient(results, again + variables, list(upstream))
+            inputs = gradients[:len(again)]
+            return (inputs, gradients[len(again):]) if variables else inputs
+
+        return call(tensors), gradient
+
+    return run(*(leaves[place] for place in places))
