@@ -9,11 +9,12 @@ import tensorflow as tf
 from tfdepth.geometry.planes import depth_of_patches, planes_from_angles
 from tfdepth.networks.dense_aspp import (
     DenseAspp, UpConvolution, convolution, output_convolution)
+from tfdepth.networks.rematerialization import RecomputedLayer
 
 MAX_SLOPE = math.pi / 3  # of a plane, against one that faces the camera
 
 
-class Reduction(tf.keras.layers.Layer):
+class Reduction(RecomputedLayer):
     """1x1 convolutions with ELU, each with half the channels of the one before, down to 8; then one
     to `outputs` channels, behind a sigmoid.
 

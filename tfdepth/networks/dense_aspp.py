@@ -6,6 +6,7 @@ Shape letters: B batch, H rows, W columns of the image, C channels.
 """
 import tensorflow as tf
 
+from tfdepth.networks.rematerialization import RecomputedLayer
 from tfdepth.networks.torch_layers import (
     SymmetricConvolution, batch_normalization, upsample_nearest)
 
@@ -29,7 +30,7 @@ def decoder_norm(epsilon=1.1e-5):
     return batch_normalization(momentum=0.99, epsilon=epsilon)
 
 
-class UpConvolution(tf.keras.layers.Layer):
+class UpConvolution(RecomputedLayer):
     """Doubles both sides, then a convolution, ELU and, with `norm`, batch normalisation.
 
     Input: [B, h, w, C]. Output: [B, 2 h, 2 w, channels].
@@ -47,7 +48,7 @@ class UpConvolution(tf.keras.layers.Layer):
         return features if self.norm is None else self.norm(features, training=training)
 
 
-class AtrousBlock(tf.keras.layers.Layer):
+class AtrousBlock(RecomputedLayer):
     """[Batch normalisation,] ReLU, 1x1 to 2 `channels`, batch normalisation, ReLU, dilated 3x3.
 
     Input: [B, h, w, C], h and w static. Output: [B, h, w, channels].

@@ -10,6 +10,7 @@ from typing import NamedTuple, Tuple
 import tensorflow as tf
 
 from tfdepth.networks.image_statistics import MONODEPTH2_STATISTICS, normalized
+from tfdepth.networks.rematerialization import RecomputedLayer
 from tfdepth.networks.torch_layers import SymmetricConvolution, batch_normalization, pad
 
 
@@ -68,7 +69,7 @@ class DenseNet(tf.keras.Model):
         return (*outputs[:4], features)
 
 
-class _DenseLayer(tf.keras.layers.Layer):
+class _DenseLayer(RecomputedLayer):
     """All features so far, [B, H, W, C] -> the features to add, [B, H, W, growth]."""
 
     def __init__(self, growth):
@@ -81,7 +82,7 @@ class _DenseLayer(tf.keras.layers.Layer):
         return self.conv2(tf.nn.relu(self.norm2(features, training=training)))
 
 
-class _Transition(tf.keras.layers.Layer):
+class _Transition(RecomputedLayer):
     """Fewer channels at half the size."""
 
     def __init__(self, channels):

@@ -5,6 +5,7 @@ Shape letters: B batch, H rows, W columns.
 import tensorflow as tf
 
 from tfdepth.networks.convolutions import Convolution
+from tfdepth.networks.rematerialization import RecomputedLayer
 from tfdepth.networks.torch_layers import pad
 from tfdepth.networks.unet import DisparityNet
 
@@ -48,7 +49,7 @@ class DispResNet50(DisparityNet):
         return tuple(encoded)                                              # strides 2 to 64
 
 
-class _Unit(tf.keras.layers.Layer):
+class _Unit(RecomputedLayer):
     """A bottleneck of 1x1, 3x3 and 1x1 beside a 1x1 projection; the 3x3 one has the stride."""
 
     def __init__(self, width, stride, block):

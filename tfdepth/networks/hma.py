@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from tfdepth.networks.dense_aspp import (
     STRIDES, DenseAspp, UpConvolution, convolution, decoder_norm, output_convolution)
+from tfdepth.networks.rematerialization import RecomputedLayer
 from tfdepth.networks.torch_layers import double_bilinear, upsample_bilinear
 
 
@@ -77,7 +78,7 @@ def hierarchical_masks(attentions):
     return (*masks, rest)
 
 
-class _DepthModule(tf.keras.layers.Layer):
+class _DepthModule(RecomputedLayer):
     """[B, h, w, channels] -> depth over the largest depth, [B, h, w, 1], in (0, 1)."""
 
     def __init__(self, channels):
@@ -90,7 +91,7 @@ class _DepthModule(tf.keras.layers.Layer):
         return self.last(self.conv(features))
 
 
-class _AttentionModule(tf.keras.layers.Layer):
+class _AttentionModule(RecomputedLayer):
     """[B, h, w, channels] -> attention, [B, h, w, 1], in (0, 1)."""
 
     def __init__(self, channels):

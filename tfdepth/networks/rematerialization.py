@@ -1,7 +1,8 @@
 """Results that are computed again on the way back instead of being kept: less memory, more time.
 
-A network names the parts whose inner results may be dropped by calling them through `recomputed`;
-within `rematerialization(True)` they are. Elsewhere such a call is a plain one.
+A network names the parts whose inner results may be dropped: layers derive from `RecomputedLayer`,
+other functions are called through `recomputed`. Within `rematerialization(True)` they are dropped.
+Elsewhere such a call is a plain one.
 """
 import contextlib
 import threading
@@ -25,6 +26,14 @@ def computing_again():
     """Whether the present computation is a repetition: what has an effect must not have it twice,
     as the running statistics of batch normalisation."""
     return getattr(_state, "again", False)
+
+
+class RecomputedLayer(tf.keras.layers.Layer):
+    """A layer that keeps no inner results, see `recomputed`; its inputs are positional."""
+
+    def __call__(self, *inputs, **options):
+        return recomputed(lambda *inputs: super(RecomputedLayer, self).__call__(
+            *inputs, **options), *inputs)
 
 
 def recomputed(function, *arguments):

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from tfdepth.networks.grouped_convolution import GroupedConvolution
 from tfdepth.networks.image_statistics import MONODEPTH2_STATISTICS, normalized
-from tfdepth.networks.rematerialization import recomputed
+from tfdepth.networks.rematerialization import RecomputedLayer, recomputed
 from tfdepth.networks.torch_layers import SymmetricConvolution, batch_normalization, pad
 
 
@@ -63,8 +63,7 @@ class ResNet(tf.keras.Model):
         features = tf.nn.max_pool2d(pad(outputs[0], 1), 3, 2, "VALID")
         for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
             for block in stage:
-                features = recomputed(
-                    lambda features, block=block: block(features, training=training), features)
+                features = block(features, training=training)
             outputs.append(features)
         return tuple(outputs)
 
@@ -73,7 +72,7 @@ class ResNet(tf.keras.Model):
         return tf.nn.relu(self.bn1(features, training=training))
 
 
-class _Block(tf.keras.layers.Layer):
+class _Block(RecomputedLayer):
     """A residual block: two 3x3 convolutions, or a bottleneck of 1x1, 3x3 and 1x1."""
 
     def __init__(self, kind, width, stride, channels_in):

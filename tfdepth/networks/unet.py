@@ -9,6 +9,7 @@ import tensorflow as tf
 from tfdepth.checks import check_choice
 from tfdepth.networks.convolutions import (
     Convolution, aligned_bilinear, legacy_bilinear, legacy_nearest)
+from tfdepth.networks.rematerialization import recomputed
 
 UPSAMPLINGS = ("transposed", "bilinear")
 
@@ -47,19 +48,27 @@ class UpPath(tf.keras.Model):
         """Features of strides 2, 4, 8, ... -> tuple, level k: [B, H/2^k, W/2^k, C]."""
         features, outputs = encoded[-1], [None] * len(self.heads)
         for step in range(len(self.decoder), 0, -1):
-            upcnv, icnv = self.decoder[step - 1]
-            inputs = [upcnv(self._double(features), training=training)]
-            if step > 1:
-                skip = encoded[step - 2]
-                # An odd side was rounded up on the way down; doubling it overshoots by one.
-                inputs = [legacy_nearest(inputs[0], skip), skip]
-            if self.feeds_back and step < len(self.heads):
-                joined = self._resize(outputs[step], inputs[0])
-                inputs.append(tf.cast(joined, inputs[0].dtype))
-            features = icnv(tf.concat(inputs, axis=-1), training=training)
+            features = recomputed(
+                lambda features, skip, below, step=step: self._up(
+                    step, features, skip, below, training),
+                features, encoded[step - 2] if step > 1 else None,
+                outputs[step] if self.feeds_back and step < len(self.heads) else None)
             if step <= len(self.heads):
                 outputs[step - 1] = self.output_map(self.heads[step - 1](features))
         return tuple(outputs)
+
+    def _up(self, step, features, skip, below, training):
+        """Features of a step; `skip`: of the encoder at its size, `below`: the map of the level
+        below, either may be None."""
+        upcnv, icnv = self.decoder[step - 1]
+        inputs = [upcnv(self._double(features), training=training)]
+        if skip is not None:
+            # An odd side was rounded up on the way down; doubling it overshoots by one.
+            inputs = [legacy_nearest(inputs[0], skip), skip]
+        if below is not None:
+            joined = self._resize(below, inputs[0])
+            inputs.append(tf.cast(joined, inputs[0].dtype))
+        return icnv(tf.concat(inputs, axis=-1), training=training)
 
     def output_map(self, activation):
         """What a head's activation means: [B, H, W, C] -> [B, H, W, C]."""

@@ -21,6 +21,7 @@ from tfdepth.losses.smoothness import edge_aware_smoothness
 from tfdepth.networks.dispnet import DispNet
 from tfdepth.networks.geonet import DispResNet50
 from tfdepth.networks.pose_explainability import PoseExplainabilityNet
+from tfdepth.networks.rematerialization import recomputed
 from tfdepth.structures import DepthPrediction, TwoWayPrediction
 from tfdepth.systems.attention import Attention, AttentionConfig, AttentionWeights
 from tfdepth.systems.base import System
@@ -103,18 +104,13 @@ class GeoNet(System):
     def loss_terms(self, batch, prediction):
         photometric, smoothness = [], []
         for level in range(len(prediction.scene.disparities)):
-            target, sources, to_target, to_sources = self._views(batch, prediction, level)
-            errors = (self._errors(to_target, self._repeat(target))
-                      * self._target_weights(prediction, level),
-                      self._errors(to_sources, _flat(sources))
-                      * self._source_weights(prediction, level))           # [B, S, h, w, 1] each
-            means = [masked_mean(error, views.valid if self.config.mask_outside
-                                 else tf.ones_like(views.valid))
-                     for error, views in zip(errors, (to_target, to_sources))]
-            photometric.append(tf.reduce_mean(tf.reduce_sum(tf.add_n(means), axis=1)) / 2.0)
+            photometric.append(recomputed(
+                lambda prediction, level=level: self._photometric(batch, prediction, level),
+                prediction))
             disparities = tf.concat([prediction.scene.disparities[level],
                                      prediction.source_scenes.disparities[level]], axis=0)
-            images = tf.concat([target, _flat(sources)], axis=0)
+            images = shrink(centred(tf.concat([batch.target, _flat(batch.sources)], axis=0)),
+                            2**level)
             smoothness.append(tf.reduce_mean(edge_aware_smoothness(disparities, images))
                               / 2.0**level)
         # A sum over the images of a sample, so that every image has the constraint in full.
@@ -122,6 +118,18 @@ class GeoNet(System):
         of_sources = self.attention.terms(prediction.source_scenes.attention)
         return {"photometric": tf.add_n(photometric), "smoothness": tf.add_n(smoothness),
                 **{name: terms[name] + self.num_sources * of_sources[name] for name in terms}}
+
+    def _photometric(self, batch, prediction, level):
+        """The photometric term of a level, a scalar."""
+        target, sources, to_target, to_sources = self._views(batch, prediction, level)
+        errors = (self._errors(to_target, self._repeat(target))
+                  * self._target_weights(prediction, level),
+                  self._errors(to_sources, _flat(sources))
+                  * self._source_weights(prediction, level))               # [B, S, h, w, 1] each
+        means = [masked_mean(error, views.valid if self.config.mask_outside
+                             else tf.ones_like(views.valid))
+                 for error, views in zip(errors, (to_target, to_sources))]
+        return tf.reduce_mean(tf.reduce_sum(tf.add_n(means), axis=1)) / 2.0
 
     def pictures(self, batch, prediction):
         _, _, views, _ = self._views(batch, prediction, level=0)

@@ -19,6 +19,7 @@ from tfdepth.losses.smoothness import second_order_smoothness
 from tfdepth.networks.convolutions import NORMALIZATIONS
 from tfdepth.networks.dispnet import DispNet
 from tfdepth.networks.pose_explainability import PoseExplainabilityNet
+from tfdepth.networks.rematerialization import recomputed
 from tfdepth.structures import DepthPrediction, ExplainedPrediction
 from tfdepth.systems.attention import Attention, AttentionConfig, AttentionWeights
 from tfdepth.systems.base import System
@@ -94,21 +95,27 @@ class SfMLearner(System):
     def loss_terms(self, batch, prediction):
         photometric, smoothness, explainability = [], [], [tf.zeros([])]
         for level, disparity in enumerate(prediction.scene.disparities):
-            target, sources, views = self._views(batch, prediction, level)
-            error = l1_error(views.images, target[:, tf.newaxis])          # [B, S, h, w, 3]
+            photometric.append(recomputed(
+                lambda prediction, level=level: self._photometric(batch, prediction, level),
+                prediction))
             if prediction.mask_logits:
-                logits = prediction.mask_logits[level]                     # [B, h, w, S, 2]
-                error *= _explainable(logits)
-                explainability.append(_mean_over_images(
-                    tf.reduce_mean(explainability_error(logits), axis=[1, 2])))
-            if prediction.scene.attention:
-                error *= self.attention.error_weights(prediction.scene.attention[level])
-            valid = views.valid if self.config.mask_outside else tf.ones_like(views.valid)
-            photometric.append(_mean_over_images(masked_mean(error, valid)))
+                explainability.append(_mean_over_images(tf.reduce_mean(
+                    explainability_error(prediction.mask_logits[level]), axis=[1, 2])))
             smoothness.append(tf.reduce_mean(second_order_smoothness(disparity)) / 2.0**level)
         return {"photometric": tf.add_n(photometric), "smoothness": tf.add_n(smoothness),
                 "explainability": tf.add_n(explainability),
                 **self.attention.terms(prediction.scene.attention)}
+
+    def _photometric(self, batch, prediction, level):
+        """The photometric term of a level, a scalar."""
+        target, _, views = self._views(batch, prediction, level)
+        error = l1_error(views.images, target[:, tf.newaxis])              # [B, S, h, w, 3]
+        if prediction.mask_logits:
+            error *= _explainable(prediction.mask_logits[level])           # of [B, h, w, S, 2]
+        if prediction.scene.attention:
+            error *= self.attention.error_weights(prediction.scene.attention[level])
+        valid = views.valid if self.config.mask_outside else tf.ones_like(views.valid)
+        return _mean_over_images(masked_mean(error, valid))
 
     def pictures(self, batch, prediction):
         _, _, views = self._views(batch, prediction, level=0)
