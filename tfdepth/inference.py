@@ -28,6 +28,9 @@ class Predictor:
       step: of the checkpoint, for reports.
       size: (H, W).
       offsets: S frame offsets of the sources from the target, ascending.
+      depth_of_batch: function of float32 tensors: images [B, H, W, 3] in [0, 1], the frames before
+        them, which only systems look at that need them, and cameras [B, 3, 3], as `System` says;
+        -> depth [B, H, W, 1].
     """
 
     def __init__(self, system, config, step):
@@ -38,7 +41,7 @@ class Predictor:
         images = tf.TensorSpec([None, *self.size, 3])
         sources = tf.TensorSpec([None, len(self.offsets), *self.size, 3])
         cameras = tf.TensorSpec([None, 3, 3])
-        self._depth = tf.function(
+        self.depth_of_batch = tf.function(
             lambda image, previous, intrinsics: system.predict_depth(
                 image, previous, intrinsics).depth, input_signature=[images, images, cameras])
         self._motion = tf.function(system.predict_motion, input_signature=[images, sources])
@@ -56,7 +59,7 @@ class Predictor:
         pair = [self._resized(name, each) for name, each in (
             ("image", image), ("previous", image if previous is None else previous))]
         camera = self._camera("the image", intrinsics, image.shape[:2])
-        return self._depth(*pair, camera[tf.newaxis]).numpy()[0, ..., 0]
+        return self.depth_of_batch(*pair, camera[tf.newaxis]).numpy()[0, ..., 0]
 
     def pictures_of_image(self, image, intrinsics=None):
         """What a system that sees single images has to show of one besides its depth.
@@ -117,7 +120,7 @@ class Predictor:
             has_previous = follows[done:done + len(images), np.newaxis, np.newaxis, np.newaxis]
             cameras = tf.stack([self._camera(paths[k], intrinsics[k])
                                 for k in range(done, done + len(images))])
-            depths = self._depth(images, np.where(has_previous, before, images),
+            depths = self.depth_of_batch(images, np.where(has_previous, before, images),
                                  cameras).numpy()[..., 0]
             yield from zip(images, depths)
             done, last = done + len(images), images[-1:]
@@ -153,13 +156,14 @@ class Predictor:
         return motions
 
 
-def load_predictor(path):
+def load_predictor(path, precision="float32"):
     """The model of a run folder: its best checkpoint.
 
+    Args: precision: of its networks, whatever they were trained in; see systems.base.PRECISIONS.
     Raises: UserError: if there is no run, no checkpoint, or none that is intact.
     """
     config = load_config(path)
-    system = build_system(config.system, config.data.offsets, config.data.stereo)
+    system = build_system(config.system, config.data.offsets, config.data.stereo, precision)
     system.create_variables(config.data.size)
     step = checkpoints.restore_best(RunFolder(path).checkpoints, system=system)
     return Predictor(system, config, step)

@@ -31,6 +31,7 @@ from tfdepth.evaluation.resizing import RESIZINGS
 from tfdepth.evaluation.tables import write_json
 from tfdepth.files import write_atomically
 from tfdepth.inference import load_predictor
+from tfdepth.systems.base import PRECISIONS
 
 FORMATS = ("png", "npy")
 LARGEST_STEP = 65534         # of a 16-bit PNG; readers take 65535 for a mark
@@ -59,7 +60,8 @@ class ClipRange(NamedTuple):
     colours: Tuple[float, float]  # inverse depths of the darkest and of the brightest colour
 
 
-def predict_files(model, source, output, file_format="png", camera="", show=print):
+def predict_files(model, source, output, file_format="png", camera="", precision="float32",
+                  show=print):
     """Writes depth, pictures and descriptions of images; see the module's docstring.
 
     The network's depth, or, as the system was published, its inverse, is resized to the image
@@ -71,6 +73,7 @@ def predict_files(model, source, output, file_format="png", camera="", show=prin
       output: folder, made if missing; files of these names in it are replaced.
       file_format: of depth: "png" (16 bits, depth x `png_divisor`) or "npy" (float32, depth).
       camera: a camera file, or its JSON text, for all images; "" = as `open_clip` finds it.
+      precision: of the networks, see systems.base.PRECISIONS.
       show: called with lines of text for the user.
 
     Raises:
@@ -78,8 +81,9 @@ def predict_files(model, source, output, file_format="png", camera="", show=prin
         the model needs the camera and nobody knows it, or its depth is not positive and finite.
     """
     check_choice("--format", file_format, FORMATS)
+    check_choice("--precision", precision, PRECISIONS)
     clip = open_clip(source, camera)
-    predictor = load_predictor(model)
+    predictor = load_predictor(model, precision)
     with _spool(clip, output) as spool:
         for path, (_, depth) in zip(clip.paths, _progress(
                 predictor.depths_of_files(clip.paths, clip.follows, clip.intrinsics),

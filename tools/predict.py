@@ -30,12 +30,14 @@ def define_flags(values):
     flags.DEFINE_string("format", "png", "of depth: png or npy", flag_values=values)
     flags.DEFINE_string("intrinsics", "", "a camera file for all images, in place of the "
                         "intrinsics.json beside them", flag_values=values)
+    flags.DEFINE_string("precision", "float32", "of the networks, or mixed_bfloat16, "
+                        "mixed_float16", flag_values=values)
 
 
 def predict(values):
     from tfdepth.predictions import predict_files
     predict_files(values.model, values.input, values.output, values.format,
-                  values.intrinsics)
+                  values.intrinsics, values.precision)
 
 
 def main(argv=None):

@@ -1,4 +1,4 @@
-"""How long a training step takes and where the time goes, measured on this machine."""
+"""How long a training step and a prediction take and where the time goes, on this machine."""
 import resource
 import time
 
@@ -7,85 +7,136 @@ import tensorflow as tf
 
 from tfdepth.data import synthetic, synthetic_render, synthetic_world
 from tfdepth.data.datasets import load_drives, split_drives
-from tfdepth.data.pipeline import open_source, training_batches
+from tfdepth.data.pipeline import open_source
+from tfdepth.inference import Predictor
+from tfdepth.networks.rematerialization import rematerialization
 from tfdepth.runs.config import check_config
 from tfdepth.systems import build_system
+from tfdepth.training.distribution import distributed_batches
 from tfdepth.training.loop import check_sizes
 from tfdepth.training.input_benchmark import batches_per_second
 from tfdepth.training.optimizers import optimizer_of
 from tfdepth.training.step import make_train_step
 
 
-def benchmark(config, repeats):
+def benchmark(config, repeats, strategy=None):
     """Measures a config; medians over `repeats`, after two runs that do not count.
 
-    Args: config: ExperimentConfig. repeats: of every measurement.
+    Args: config: ExperimentConfig. repeats: of every measurement. strategy: tf.distribute.Strategy;
+      None: the current one.
 
     Returns: {name: value}:
       step_seconds: forward, losses, backward and update of one batch that is at hand;
       network_seconds: forward and backward of the networks alone, by the sum of their outputs;
+      losses_seconds: view synthesis and losses of a prediction that is at hand, both ways;
       optimizer_seconds: the update alone;
-      losses_seconds: what remains of the step: view synthesis and losses, both ways;
-      input_samples_per_second: what the pipeline delivers from files, without frames in memory;
-      step_samples_per_second; tracing_seconds: the first step; peak_memory_megabytes;
+      step_samples_per_second: of all replicas together; input_samples_per_second: what the pipeline
+        delivers from files, without frames in memory;
+      start_seconds: from here to the end of the first step: variables, data, and tracing_seconds,
+        the first step;
+      peak_memory_megabytes: of the process up to here, and gpu_peak_memory_megabytes on GPUs;
+      inference_seconds: depth of one picture that is at hand; inference_network_seconds: of its
+        forward pass alone; inference_images_per_second: of forward passes of 8 pictures;
       render_frames_per_second: the synthetic world at 128 x 416 on one core, without encoding.
     """
-    system, optimizer, learned, step, batches = _prepare(config)
-    batch = next(batches)
-
-    @tf.function
-    def network():
-        with tf.GradientTape() as tape:
-            prediction = system.forward(batch, training=True)
-            total = tf.add_n([tf.reduce_sum(tensor) for tensor in tf.nest.flatten(prediction)])
-        # Unused heads have no gradient; sums keep the others from being pruned.
-        return [tf.reduce_sum(gradient) for gradient in
-                tape.gradient(total, learned) if gradient is not None]
-
-    zeros = [tf.zeros_like(variable) for variable in learned]
-
-    @tf.function
-    def update():
-        optimizer.apply_gradients(zip(zeros, learned))
-
+    strategy = strategy or tf.distribute.get_strategy()
     begin = time.perf_counter()
+    system, optimizer, learned, step, batches = _prepare(config, strategy)
+    batch = next(batches)
+    traced = time.perf_counter()
     step(batch)
-    results = {"tracing_seconds": time.perf_counter() - begin}
+    results = {"tracing_seconds": time.perf_counter() - traced,
+               "start_seconds": time.perf_counter() - begin}
     results["step_seconds"] = _median_seconds(lambda: step(batch), repeats)
-    results["network_seconds"] = _median_seconds(network, repeats)
-    results["optimizer_seconds"] = _median_seconds(update, repeats)
-    results["losses_seconds"] = (results["step_seconds"] - results["network_seconds"]
-                                 - results["optimizer_seconds"])
+    results["peak_memory_megabytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    gpus = tf.config.get_visible_devices("GPU")
+    if gpus:
+        results["gpu_peak_memory_megabytes"] = max(
+            tf.config.experimental.get_memory_info(f"GPU:{k}")["peak"]
+            for k in range(len(gpus))) / 2**20
+    for name, part in _parts(config, strategy, system, optimizer, learned, batch).items():
+        results[f"{name}_seconds"] = _median_seconds(part, repeats)
     size = config.train.batch_size
     results["step_samples_per_second"] = size / results["step_seconds"]
     results["input_samples_per_second"] = size * batches_per_second(batches, repeats / 4)
+    results.update(_inference(Predictor(system, config, step=0), repeats))
     results["render_frames_per_second"] = 1.0 / _render_seconds(repeats)
-    results["peak_memory_megabytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return results
 
 
 def measure_step(config, repeats):
     """Median seconds of a training step on a batch that is at hand; see `benchmark`."""
-    *_, step, batches = _prepare(config)
+    *_, step, batches = _prepare(config, tf.distribute.get_strategy())
     batch = next(batches)
     return _median_seconds(lambda: step(batch), repeats)
 
 
-def _prepare(config):
+def _prepare(config, strategy):
     """System, optimizer, learned variables, training step and iterator of batches of a config."""
     check_config(config)
-    system = build_system(config.system, config.data.offsets, config.data.stereo,
-                          config.train.precision)
-    check_sizes(config.data, system)
-    system.create_variables(config.data.size)
-    optimizer, learned = optimizer_of(config, system, steps_per_epoch=1, num_steps=1)
+    with strategy.scope():
+        system = build_system(config.system, config.data.offsets, config.data.stereo,
+                              config.train.precision, config.train.sync_batch_norm)
+        check_sizes(config.data, system)
+        system.create_variables(config.data.size)
+        optimizer, learned = optimizer_of(config, system, steps_per_epoch=1, num_steps=1)
     drives = split_drives(config.data, load_drives(config.data)).train
     source = open_source(drives, config.data, system.learns_from_depth)
-    batches = iter(training_batches(source, config.train.batch_size, config.train.seed))
-    step = make_train_step(tf.distribute.get_strategy(), system, optimizer,
-                           config.optimizer.clip_norm, learned, config.train.accumulate,
-                           config.train.rematerialize)
-    return system, optimizer, learned, step, batches
+    batches = distributed_batches(strategy, source, config.train, start=0)
+    return (system, optimizer, learned,
+            make_train_step(strategy, system, optimizer, config, learned), batches)
+
+
+def _parts(config, strategy, system, optimizer, learned, batch):
+    """{name: function that runs a part of the step}; each returns when its work is done."""
+    zeros = [tf.zeros_like(variable) for variable in learned]
+
+    def total_of(gradients):
+        """A number that keeps all gradients from being pruned; unused heads have none."""
+        return tf.add_n([tf.reduce_sum(each) for each in gradients if each is not None])
+
+    def network(batch):
+        with rematerialization(config.train.rematerialize), tf.GradientTape() as tape:
+            prediction = tf.nest.flatten(system.forward(batch, training=True))
+            total = tf.add_n([tf.reduce_sum(tensor) for tensor in prediction])
+        return total_of(tape.gradient(total, learned))
+
+    def losses(batch, prediction):
+        tensors = tf.nest.flatten(prediction)
+        with rematerialization(config.train.rematerialize), tf.GradientTape() as tape:
+            tape.watch(tensors)
+            total = system.total_loss(system.loss_terms(batch, prediction))
+        return total_of(tape.gradient(total, tensors))
+
+    def update(_):
+        optimizer.apply_gradients(zip(zeros, learned), experimental_aggregate_gradients=False)
+        return optimizer.iterations
+
+    def forward(batch):
+        return system.forward(batch, training=True)
+
+    on_replicas = lambda function: tf.function(
+        lambda *arguments: strategy.run(function, args=arguments))
+    prediction = on_replicas(forward)(batch)
+    wait = lambda result: strategy.experimental_local_results(result)[0].numpy()
+    parts = {"network": (network, batch), "losses": (losses, batch, prediction),
+             "optimizer": (update, batch)}
+    return {name: lambda run=on_replicas(function), arguments=arguments: wait(run(*arguments))
+            for name, (function, *arguments) in parts.items()}
+
+
+def _inference(predictor, repeats):
+    """{name: value} of predictions, see `benchmark`."""
+    picture = np.random.default_rng(0).integers(0, 256, (375, 1242, 3), np.uint8)  # as of KITTI
+    images = tf.random.uniform([8, *predictor.size, 3], seed=1)
+    cameras = tf.eye(3, batch_shape=[8])
+    forward = lambda count: lambda: predictor.depth_of_batch(
+        images[:count], images[:count], cameras[:count]).numpy()
+    return {
+        "inference_seconds": _median_seconds(
+            lambda: predictor.depth_of_image(picture, intrinsics=np.eye(3)), repeats),
+        "inference_network_seconds": _median_seconds(forward(1), repeats),
+        "inference_images_per_second": 8 / _median_seconds(forward(8), repeats)}
 
 
 def _median_seconds(run, repeats):
