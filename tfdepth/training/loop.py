@@ -22,7 +22,7 @@ from tfdepth.training.logs import RunLog
 from tfdepth.training.optimizers import learning_rate, optimizer_of
 from tfdepth.training.step import make_train_step
 from tfdepth.training.validation import Validation, pictures_of
-from tfdepth.training.watch import CollapseWatch
+from tfdepth.training.watch import CollapseWatch, make_signs
 from tfdepth.weights.starting import start_from
 
 
@@ -97,7 +97,8 @@ def train(config, workdir, strategy=None):
     batches = iter(strategy.experimental_distribute_dataset(batches))
     train_step = make_train_step(strategy, system, optimizer, config.optimizer.clip_norm, learned)
     save_every = config.train.save_every or max(1, round(steps_per_epoch))
-    window, unmeasured, watch = _Window(), _Unmeasured(), CollapseWatch(strategy, system)
+    window, unmeasured = _Window(), _Unmeasured()
+    measure_signs, watch = make_signs(strategy, system), CollapseWatch()
 
     def validate(step, bar):
         """Measures and logs; returns the metric that picks the best, None without validation."""
@@ -125,7 +126,8 @@ def train(config, workdir, strategy=None):
                 unmeasured.add(result, step, source, config.train)
                 bar.update()
                 if done % config.train.log_every == 0 or done == last:
-                    signs = watch(done, batch)
+                    signs = measure_signs(batch)
+                    watch.add(done, signs)
                     values = window.mean(config.train.batch_size)
                     log.scalars(done, {**values, **unmeasured.count(), **signs,
                                        "gradient_norm": float(result.gradient_norm),

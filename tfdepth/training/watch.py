@@ -1,10 +1,52 @@
-"""Signs of collapse."""
+"""Watches over collapse: signs of life at each line of the log, warnings in plain words."""
 import collections
-import math
 import sys
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
+
+WINDOW_STEPS = 100  # judged is the median of the lines of so many steps, ...
+WINDOW_LINES = 3   # ... and of no fewer lines
+LEARNT = 200       # step before which a healthy run may still predict flat depth
+
+
+class Collapse(NamedTuple):
+    """A way to collapse, the sign that shows it, and what is said of it."""
+    sign: str        # as in metrics.jsonl
+    is_low: bool     # whether values below the limit are bad; else those above it
+    limit: float
+    first_step: int  # from which it is judged
+    found: str       # what is the matter; {} is the median
+    advice: str      # likely cause, what to try
+
+
+# In this order, as those above bring about those below.
+COLLAPSES = (
+    Collapse("watch/at_limit_share", False, 0.75, 0,
+             "{:.0%} of the pixels have the smallest or largest depth that the network can say, "
+             "and hardly learn any more",
+             "the learning rate is too high. Begin anew with a third of "
+             "--config.optimizer.learning_rate, or with --config.optimizer.clip_norm=1"),
+    Collapse("watch/outside_share", False, 0.5, 0,
+             "{:.0%} of the pixels are looked for outside the neighbouring frames",
+             "the camera's intrinsics are wrong (tools/check_data.py shows the field of view), "
+             "frames are too far apart (--config.data.frame_gap), or the learning rate is too "
+             "high (try a third of --config.optimizer.learning_rate)"),
+    Collapse("watch/automasked_share", False, 0.95, LEARNT,
+             "{:.0%} of the pixels are taken for standing still, and do not train",
+             "the camera stands still, or frames are too close in time. Try "
+             "--config.data.frame_gap=3; tools/check_data.py shows how much frames differ"),
+    Collapse("watch/translation_by_depth", True, 0.002, LEARNT,
+             "the camera is predicted to stay where it is (it moves by {:.2%} of the median depth)",
+             "it stands still, only turns, or frames are too close in time. Try "
+             "--config.data.frame_gap=3; tools/check_data.py shows how much frames differ"),
+    Collapse("watch/depth_spread", True, 0.05, LEARNT,
+             "depth is the same all over an image (it differs by {:.1%})",
+             "the learning rate is too high (try a third of --config.optimizer.learning_rate), the "
+             "smoothness term weighs too much (--config.system.loss_weights), or the camera only "
+             "turns"),
+)
 
 
 def make_signs(strategy, system):
@@ -16,7 +58,7 @@ def make_signs(strategy, system):
 
     Args: strategy: tf.distribute.Strategy in whose scope the system was made. system: System with
       its variables created.
-    Returns: a function Batch (distributed) -> {name: scalar}, means over the replicas.
+    Returns: a function Batch (distributed) -> {"watch/name": float}, means over the replicas.
     """
     def signs_of(batch):
         kept = [(variable, tf.identity(variable)) for variable in system.non_trainable_variables]
@@ -31,12 +73,37 @@ def make_signs(strategy, system):
         return {name: strategy.reduce(tf.distribute.ReduceOp.MEAN, value, axis=None)
                 for name, value in signs.items()}
 
-    return measure
+    return lambda batch: {f"watch/{name}": float(value) for name, value in measure(batch).items()}
 
 
 class CollapseWatch:
-    def __init__(self, strategy, system):
-        self._measure = make_signs(strategy, system)
+    """Warns, once each, of the COLLAPSES that the last lines of the log show."""
 
-    def __call__(self, step, batch):
-        return {f"watch/{name}": float(value) for name, value in self._measure(batch).items()}
+    def __init__(self):
+        self._lines, self._warned = collections.deque(), set()
+
+    def add(self, step, signs):
+        """Args: step: steps that are done. signs: {name: float} of its batch, as `make_signs` gives
+        them; what is not finite does not count."""
+        lines = self._lines
+        lines.append((step, signs))
+        while len(lines) > WINDOW_LINES and lines[1][0] <= step - WINDOW_STEPS:
+            lines.popleft()
+        if len(lines) < WINDOW_LINES or step - lines[0][0] < WINDOW_STEPS:
+            return
+        for collapse in COLLAPSES:
+            median = self._median(collapse.sign)
+            if step < collapse.first_step or not (
+                    median < collapse.limit if collapse.is_low else median > collapse.limit):
+                continue
+            if collapse not in self._warned:
+                self._warned.add(collapse)
+                print(f"warning: step {step}: {collapse.found.format(median)}; in metrics.jsonl "
+                      f"{collapse.sign}. Likely {collapse.advice}.", file=sys.stderr)
+            return
+
+    def _median(self, sign):
+        """Over the window; NaN, which is neither low nor high, of a sign that is not there."""
+        values = [signs.get(sign, np.nan) for _, signs in self._lines]
+        finite = [value for value in values if np.isfinite(value)]
+        return float(np.median(finite)) if finite else np.nan
