@@ -64,7 +64,7 @@ def test_share_outside():
     share = lambda *vectors: float(signs.outside_share(
         batch_of(image, *[image] * len(vectors)), plane(3.0), motions(*vectors)))
     assert share([0.0] * 6) == 0.0
-    # 30 px focal length, 3 m: 1 m sideways is 10 of 40 columns; of 34 px: 1.5 m down is 17 rows of 24
+    # 1 m sideways at 3 m and 30 px is 10 of 40 columns; 1.5 m down at 34 px is 17 of 24 rows
     assert share((1.0, 0, 0, 0, 0, 0)) == pytest.approx(10 / 40)
     assert share((0, 1.5, 0, 0, 0, 0), [0.0] * 6) == pytest.approx(17 / 24 / 2)
     assert share((0, 0, -4.0, 0, 0, 0)) == 1.0                              # behind the camera
@@ -99,6 +99,104 @@ def test_signs_of_a_system_and_its_automask():
     assert masked == pytest.approx(1.0 - truth.mean()) and 0.5 < masked < 0.95
     without = Monodepth2(Monodepth2Config(num_levels=1, automask=False), (-1, 1))
     assert "automasked_share" not in without.signs(batch_of(target, half, half), moving)
+
+
+# Recorded at steps 100, 120, ... of runs at 64x192 that learnt, or will: the fourth is at the
+# beginning of 200 000 steps.
+HEALTHY = {
+    "sfmlearner, synthetic": {
+        "depth_spread": [.560, .808, .663, .811, .761, .891, .556, .395, .408],
+        "outside_share": [.052, .045, .047, .052, .050, .052, .051, .056, .049],
+        "translation_by_depth": [.035, .030, .033, .040, .030, .023, .030, .041, .030],
+    },
+    "sfmlearner:quick, KITTI": {
+        "depth_spread": [.333, .597, .755, .567, .607, .718, .721, .761, .758],
+        "outside_share": [.114, .108, .110, .112, .111, .096, .117, .099, .100],
+        "translation_by_depth": [.084, .068, .067, .080, .073, .064, .082, .071, .068],
+    },
+    "the published SfMLearner, KITTI": {
+        "depth_spread": [.030, .028, .027, .026, .025, .024, .023, .023, .022],
+        "outside_share": [.068, .062, .073, .061, .071, .062, .061, .089, .076],
+        "translation_by_depth": [.063, .057, .066, .058, .066, .056, .058, .086, .076],
+    },
+    "monodepth2, synthetic": {
+        "depth_spread": [.491, .816, .723, 1.021, .868, .991, 1.893, 2.198, 1.922],
+        "outside_share": [.050, .052, .038, .054, .044, .039, .057, .049, .052],
+        "translation_by_depth": [.015, .011, .006, .009, .008, .008, .006, .013, .021],
+        "at_limit_share": [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, .000, .024, .012],
+        "automasked_share": [.668, .549, .522, .620, .570, .612, .496, .548, .530],
+    },
+    "monodepth2:quick, KITTI": {
+        "depth_spread": [.757, .712, 1.039, .429, .633, .478],
+        "outside_share": [.053, .058, .063, .069, .093, .073],
+        "translation_by_depth": [.010, .019, .030, .062, .097, .075],
+        "automasked_share": [.515, .486, .454, .341, .391, .326],
+    },
+}
+LIMIT, FLAT, STILL, MASKED, OUTSIDE = ("hardly learn any more", "depth is the same",
+                                       "stay where it is", "taken for standing still",
+                                       "outside the neighbouring frames")
+
+
+def warnings_of(series, capsys, first=100, every=20, num_steps=1000):
+    """What is printed on series {sign: values}, a value a line; the watch sees every line."""
+    observer = watch.CollapseWatch(num_steps)
+    for k, values in enumerate(zip(*series.values())):
+        observer.add(first + every * k,
+                     {f"watch/{name}": value for name, value in zip(series, values)})
+    return capsys.readouterr().err.splitlines()
+
+
+@pytest.mark.parametrize("name", HEALTHY)
+def test_healthy_runs_pass_in_silence(name, capsys):
+    series = {sign: values * 3 for sign, values in HEALTHY[name].items()}
+    assert len(series["depth_spread"]) >= 18
+    assert not warnings_of(series, capsys)
+
+
+# Recorded from step 20 on: Monodepth2 at ten times its learning rate (synthetic), SfMLearner at
+# twenty times its own, SfMLearner on one picture with noise.
+@pytest.mark.parametrize("series", [
+    dict(at_limit_share=[1.0] * 12, depth_spread=[0.0] * 12,
+         outside_share=[1, 1, .75, .254, .054, .053, .039] + [.05] * 5,
+         translation_by_depth=[27.6, 10.7, 1.97, .202, .038, .053, .018] + [.02] * 5,
+         automasked_share=[.835, .79, .862, .769, .809, .683, .739] + [.7] * 5),
+    dict(at_limit_share=[1.0] * 12, depth_spread=[0.0] * 12, outside_share=[.02] * 12,
+         translation_by_depth=[0, .0001, .0001, .0001, .0001, .0002, .0002, .0003, .0004, .0005,
+                               .0006, .0007]),
+    dict(at_limit_share=[1.0] * 12, depth_spread=[0.0] * 12, outside_share=[.021] * 12,
+         translation_by_depth=[0.0] * 12)])
+def test_recorded_collapses_are_told_once_at_step_120(series, capsys):
+    told = warnings_of(series, capsys, first=20)
+    assert len(told) == 1 and told[0].startswith("warning: step 120: 100% of the pixels"), told
+    assert LIMIT in told[0] and "camera stands still" in told[0] and "clip_norm" in told[0]
+
+
+@pytest.mark.parametrize("change, words, first", [
+    (dict(depth_spread=.003), FLAT, 200), (dict(translation_by_depth=.0004), STILL, 200),
+    (dict(automasked_share=.98), MASKED, 200), (dict(outside_share=.6), OUTSIDE, 120),
+    (dict(at_limit_share=.9, depth_spread=.003), LIMIT, 120)])
+def test_each_collapse_is_told_once_by_its_cause(change, words, first, capsys):
+    healthy = dict(depth_spread=.5, outside_share=.1, translation_by_depth=.05,
+                   automasked_share=.6, at_limit_share=0.0)
+    series = {name: [change.get(name, value)] * 30 for name, value in healthy.items()}
+    told = warnings_of(series, capsys, first=20)
+    assert len(told) == 1 and words in told[0] and told[0].startswith(f"warning: step {first}:")
+    assert next(f"watch/{name}" for name in change) in told[0]
+    # lines that are rare, or of every step, are judged by as many steps; one bad line by nothing
+    assert warnings_of(series, capsys, first=100, every=100)[0].startswith("warning: step 300")
+    assert warnings_of(series, capsys, first=1, every=1) == []
+    once = {name: [value] * 4 + [change.get(name, value)] + [value] * 20
+            for name, value in healthy.items()}
+    assert warnings_of(once, capsys, first=200) == []
+    lost = {name: [math.nan] * 30 for name in healthy}
+    assert warnings_of(lost, capsys) == []
+
+
+def test_flat_depth_is_given_time_in_long_runs(capsys):
+    flat = dict(depth_spread=[.002] * 300)
+    assert warnings_of(flat, capsys, first=20, num_steps=200_000)[0].startswith(
+        "warning: step 4000")
 
 
 class NormToy(Toy):

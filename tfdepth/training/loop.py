@@ -98,7 +98,7 @@ def train(config, workdir, strategy=None):
     train_step = make_train_step(strategy, system, optimizer, config.optimizer.clip_norm, learned)
     save_every = config.train.save_every or max(1, round(steps_per_epoch))
     window, unmeasured = _Window(), _Unmeasured()
-    measure_signs, watch = make_signs(strategy, system), CollapseWatch()
+    measure_signs, watch = make_signs(strategy, system), CollapseWatch(last)
 
     def validate(step, bar):
         """Measures and logs; returns the metric that picks the best, None without validation."""
