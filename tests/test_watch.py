@@ -264,8 +264,8 @@ def test_a_run_that_collapses_is_told_within_240_steps(tmp_path, capsys):
     assert all(0.01 < line["watch/depth_spread"] < 3.0 for line in lines)
     assert all(0.0 <= line["watch/outside_share"] < 0.3 for line in lines)
     capsys.readouterr()
-    lines = run(root, tmp_path / "collapsed", 100.0, rate=0.1)
-    assert lines[-1]["watch/depth_spread"] < 0.01
+    lines = run(root, tmp_path / "collapsed", 100.0, rate=1.0)
+    assert lines[-1]["watch/depth_spread"] < 0.005
     warned = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
     assert len(warned) == 1 and warned[0].startswith("warning: step 2")
     assert "depth is the same" in warned[0]

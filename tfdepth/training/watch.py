@@ -32,14 +32,15 @@ TOO_CLOSE = ("the camera stands still, only turns, or frames are too close in ti
 # In this order, as those above bring about those below. Limits are far from the medians that were
 # measured over 100 steps, at 64x192, after step 100:
 #                                     at limit  outside  automasked  translation  spread
-#   SfMLearner, synthetic / KITTI         0      .05/.11      -        .030/.071   .66/.72
-#   Monodepth2, synthetic / KITTI       0-.02    .05/.07   .55/.36    .008/.046   .99/.67
-#   published SfMLearner, 300 steps       0        .07        -          .064      .021, falling
-#   Monodepth2, learning rate x 3       0-.44      .06      .50-.54   .006-.054   1.2-3.1, recovers
-#   Monodepth2, learning rate x 10      1        .05-1    .68-.86     .02-28      .000
-#   SfMLearner, learning rate x 20      1          .02        -       .000-.001   .000
-#   Monodepth2, smoothness x 10 000     1          .03      .6-.75       .016      .000
-#   SfMLearner, one frame with noise    1          .02        -          .000      .000
+#   with automask, synthetic / KITTI    0-.02    .05/.07   .55/.36    .008/.046   .99/.67
+#   without it, synthetic / KITTI         0      .05/.11      -       .030/.071   .66/.72
+#   without it, as published, step 300    0        .07        -         .064      .021, falling
+#   with it, learning rate x 3          0-.44      .06    .50-.54   .006-.054     1.2-3.1, recovers
+#   with it, learning rate x 10           1      .05-1    .68-.86    .02-28       .000
+#   with it, smoothness x 10 000          1        .03     .6-.75       .016      .000
+#   without it, learning rate x 20        1        .02        -     .000-.001     .000
+#   without it, one frame with noise      1        .02        -         .000      .000
+# A focal length of a tenth is no collapse: depth spreads (.32), and rotation is ten times too large.
 COLLAPSES = (
     Collapse("watch/at_limit_share", False, 0.75, 0,
              "{:.0%} of the pixels have the smallest or largest depth that the network can say, "
@@ -56,7 +57,7 @@ COLLAPSES = (
              TOO_CLOSE),
     Collapse("watch/depth_spread", True, 0.005, LEARNT,
              "depth is the same all over an image (it differs by {:.1%})", FLAT,
-             first_share=0.02),  # the published SfMLearner begins flat
+             first_share=0.02),  # published long trainings begin flat
 )
 
 
