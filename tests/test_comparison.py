@@ -85,3 +85,47 @@ def test_runs_that_cannot_be_compared(runs, tmp_path, capsys):
         assert evaluate.main(flags) == 2
         message = capsys.readouterr().err
         assert words in message and message.count("\n") == 1, message
+
+
+def test_runs_of_different_data_are_scored_on_others(runs, tmp_path, capsys):
+    """No drive of other data counts as one of training, nor is a baseline fitted on what is scored."""
+    other = tmp_path / "other"
+    shutil.copytree(runs[0], other)
+    config = json.loads((other / "config.json").read_text())
+    config["data"].update(test_drives=["00"], dataset="folder", intrinsics="gone.json")
+    (other / "config.json").write_text(json.dumps(config))
+    root = write_kitti(write_kitti(tmp_path / "unseen", "01", count=8), "02", count=7)
+    flags = [f"--workdir={runs[0]},{other}", f"--output={tmp_path / 'both'}",
+             "--dataset=kitti_odometry", f"--data_root={root}"]
+    sfm = "odometry_sfmlearner"
+    for drives, names, baseline in ((), "01/image_0, 02/image_0", set()), (
+            ["--drives=02"], "02/image_0", {"mean motion"}):
+        assert evaluate.main([*flags, *drives, f"--protocol={sfm}"]) == 0
+        report = json.loads((tmp_path / "both" / "evaluation.json").read_text())
+        assert {row.split(",")[0] for row in report["protocols"][sfm]} == (
+            {"baseline", "other"} | baseline)
+        assert report["scored"][sfm].startswith(f"drives {names} of kitti_odometry, ")
+        assert "training drives" not in capsys.readouterr().out
+
+    config["data"]["crop"] = "kb"
+    (other / "config.json").write_text(json.dumps(config))
+    assert evaluate.main(flags) == 2
+    assert "found data.crop (none) and kb" in capsys.readouterr().err
+
+
+def test_a_new_report_takes_the_place_of_the_former_pictures(runs, tmp_path):
+    output = tmp_path / "scores"
+    pictures = lambda: {path.name for path in (output / "pictures").iterdir()}
+    call = lambda *flags: evaluate.main([*flags, f"--output={output}"])
+    assert call(f"--workdir={runs[0]},{runs[1]}", "--protocol=odometry_attention_25") == 0
+    before = pictures()
+    assert {"depth-baseline.png", "odometry_attention_25-00-image_0.png"} <= before
+    for mine in ("mine.png", "depth-mine.png"):
+        (output / "pictures" / mine).write_bytes(b"mine")
+    (output / "keep.png").write_bytes(b"mine")
+    report = json.loads((output / "evaluation.json").read_text())
+    report["pictures"] += ["../keep.png", 7, "gone.png"]  # a damaged report reaches no other folder
+    (output / "evaluation.json").write_text(json.dumps(report))
+    assert call(f"--workdir={runs[0]}", "--protocol=view_synthesis") == 0
+    assert pictures() == {"depth.png", "trajectory-00-image_0.png", "mine.png", "depth-mine.png"}
+    assert (output / "keep.png").exists()

@@ -49,7 +49,8 @@ def check_choice(name: str, value: str, choices: Iterable[str]):
     if value not in choices:
         near = difflib.get_close_matches(str(value), choices, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise UserError(f"{name} must be one of {', '.join(choices)}; got {value!r}.{hint}")
+        listed = ", ".join(choice or "'' (empty)" for choice in choices)
+        raise UserError(f"{name} must be one of {listed}; got {value!r}.{hint}")
 
 
 def check_size(name: str, size: Sequence[int], multiple: int, smallest: int = 1):

@@ -52,7 +52,7 @@ def define_flags(values):
     define = lambda name, default, text: flags.DEFINE_string(name, default, text,
                                                              flag_values=values)
     define("workdir", "", "the run's folder; with commas between, those of runs on the same data, "
-           "which stand in the same tables and figures then")
+           "or with dataset of any runs, which stand in the same tables and figures then")
     define("protocol", "", "one of the above, of runs also several with commas between; without it "
            "depth, depth_moving, odometry_sfmlearner and view_synthesis, where the data allow them; of a "
            "run that learnt from measured depth bts, nyu or depth_metres")

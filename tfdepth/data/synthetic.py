@@ -212,8 +212,8 @@ def _check_replaceable(root: str, specification: dict, in_cache: bool):
         if in_cache or not os.listdir(root):
             return  # broken, so there is nothing to lose
         raise UserError(f"synthetic data: root must be a new folder or a synthetic set; {root} "
-                        "has no manifest.json of one. Is it another data set? Then say so with "
-                        "--config.data.dataset.") from None
+                        "has no manifest.json of one. Is it another data set? Then name that with "
+                        "--config.data.dataset (tools/evaluate.py: --dataset).") from None
     if found != wanted:
         different = [name for name in wanted if found.get(name) != wanted[name]]
         raise UserError(f"synthetic data: {root} holds a set with another {different[0]}; "

@@ -1,5 +1,6 @@
 """Evaluates runs, anyone's files, or the trivial answers: tables, JSON, CSV and pictures."""
 import dataclasses
+import json
 import os
 
 import numpy as np
@@ -45,7 +46,8 @@ def evaluate_runs(workdirs, protocols=(), data_root="", output=None, drives=(), 
         training drives; of the Eigen split all.
       depth_root: KITTI's annotated depth; "" = in `data_root`, or where the first run found it.
       dataset: a row of DATASETS, to score other data than the runs' own: all drives of
-        `data_root`, or `drives`; the others then stand for training drives in baselines.
+        `data_root`, or `drives`; baselines are fitted on the others then. Such runs may have
+        learnt from different data.
       flip: whether depth is blended with that of the mirrored image.
       alignment: of the protocols by path length, a row of ALIGNMENTS; "" = the protocol's own.
       show: called with every table and with the paths written.
@@ -58,7 +60,7 @@ def evaluate_runs(workdirs, protocols=(), data_root="", output=None, drives=(), 
         check_choice("--protocol", name, ALL_PROTOCOLS)
     if len(workdirs) > 1 and output is None:
         raise UserError("--workdir of several runs needs --output; found none.")
-    predictors = _load_predictors(workdirs)
+    predictors = _load_predictors(workdirs, dataset)
     config = dataclasses.replace(next(iter(predictors.values())).config.data)
     if dataset:
         config = dataclasses.replace(config, dataset=dataset, train_drives=(), test_drives=drives,
@@ -70,7 +72,7 @@ def evaluate_runs(workdirs, protocols=(), data_root="", output=None, drives=(), 
             raise UserError(f"--data_root {config.root}: no such file or folder.")
     if depth_root:
         config.depth_root = os.path.abspath(expand(str(depth_root)))
-    scene = Scene(predictors, config, tuple(drives), flip, alignment)
+    scene = Scene(predictors, config, tuple(drives), flip, alignment, bool(dataset))
     tables = {}
     for name in protocols or default_protocols(scene):
         try:
@@ -84,18 +86,15 @@ def evaluate_runs(workdirs, protocols=(), data_root="", output=None, drives=(), 
     own = any(name not in PROTOCOLS or not PROTOCOLS[name].frames for name in tables)
     if own:
         facts.update(drives=[drive.name for drive in scene.scored], role=scene.role)
-    folder = RunFolder(output or workdirs[0])
-    results = _write(tables, folder, facts, show)
-    if own:
-        for path in write_pictures(scene, folder.pictures, SNIPPET_LENGTH, show):
-            show(f"picture: {path}")
-    return results
+    return _write(tables, RunFolder(output or workdirs[0]), facts, show, scene if own else None)
 
 
-def _load_predictors(workdirs):
+def _load_predictors(workdirs, dataset):
     """{name in tables: Predictor}.
 
-    Raises: UserError: the runs differ in what they were trained and tested on, or one is twice.
+    Args: dataset: what they are scored on; "": the data that they learnt from.
+    Raises: UserError: the runs cannot share a table, as their pictures are cropped in different
+      ways, or, without `dataset`, they learnt from different data; or one is there twice.
     """
     paths = [os.path.abspath(expand(str(workdir))) for workdir in workdirs]
     if len(set(paths)) < len(paths):
@@ -103,12 +102,16 @@ def _load_predictors(workdirs):
     loaded = [load_predictor(workdir) for workdir in workdirs]
     if len(loaded) == 1:
         return {type(loaded[0].system).__name__: loaded[0]}
-    for field in ("dataset", "cameras", "intrinsics", "train_drives", "validation_drives",
-                  "test_drives", "crop"):
+    shared = ("dataset", "cameras", "intrinsics", "train_drives", "validation_drives",
+              "test_drives", "crop")
+    if dataset:
+        shared = ("crop",) if dataset in KITTI else ()
+    for field in shared:
         values = [getattr(predictor.config.data, field) for predictor in loaded]
         if any(value != values[0] for value in values):
-            raise UserError("--workdir of several runs: expected the same data in all; found "
-                            f"data.{field} {' and '.join(map(str, values))}.")
+            found = " and ".join(str(value) or "(none)" for value in values)
+            raise UserError("--workdir of several runs: expected the same data in all, or, but for "
+                            f"data.crop, --dataset and --data_root; found data.{field} {found}.")
     names = [os.path.basename(path) for path in paths]
     return dict(zip(names if len(set(names)) == len(names) else paths, loaded))
 
@@ -196,8 +199,10 @@ def evaluate_baseline(protocol, output, data_root, drives=(), depth_root="", ali
     return _write({protocol: table}, RunFolder(output), {}, show)
 
 
-def _write(tables, folder, facts, show):
-    """Shows the tables, with the papers' rows below, and writes them and their figures."""
+def _write(tables, folder, facts, show, scene=None):
+    """Shows the tables, with the papers' rows below, and writes them, their figures and, of a
+    scene, its pictures. Of what lies in the folder, the pictures of the report before this one go.
+    """
     try:
         folder.path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -215,18 +220,38 @@ def _write(tables, folder, facts, show):
             show(format_table(own or rows, _published_columns(own or rows, table.columns),
                               f"{name}: as printed in the papers, of all frames"
                               + quoted * (0 < len(own) < len(rows))))
+    _remove_pictures(folder)
     results = {name: dict(table.rows) for name, table in tables.items()}
     about = {name: table.about for name, table in tables.items()}
-    write_json(folder.path / "evaluation.json",
-               {**facts, "scored": about, "protocols": results, "published": published})
+    report = {**facts, "scored": about, "protocols": results, "published": published}
+    write_json(folder.path / "evaluation.json", report)  # before the pictures: they take longer
     write_csv(folder.path / "evaluation.csv",
               [(f"{name}: {method}", values) for name, rows in results.items()
                for method, values in rows.items()])
+    pictures = []
     for table in tables.values():
         for name, figure in table.figures.items():
-            write_figure(folder.pictures / name, figure)
-            show(f"picture: {folder.pictures / name}")
+            pictures.append(folder.pictures / name)
+            write_figure(pictures[-1], figure)
+    if scene:
+        pictures += write_pictures(scene, folder.pictures, SNIPPET_LENGTH, show)
+    for path in pictures:
+        show(f"picture: {path}")
+    write_json(folder.path / "evaluation.json",
+               {**report, "pictures": [path.name for path in pictures]})
     return results
+
+
+def _remove_pictures(folder):
+    """Removes the pictures that the report in a folder names, and no other file."""
+    try:
+        names = json.loads(
+            (folder.path / "evaluation.json").read_text(encoding="utf-8"))["pictures"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return  # no report, or one of others
+    for name in names if isinstance(names, list) else ():
+        if isinstance(name, str) and name.endswith(".png") and os.path.basename(name) == name:
+            (folder.pictures / name).unlink(missing_ok=True)
 
 
 def _published_columns(rows, columns):

@@ -24,6 +24,7 @@ class Scene:
     drives: Tuple[str, ...]      # to score; () = the runs' test drives, or else training drives
     flip: bool                   # blend depth with that of the mirrored image
     alignment: str               # of trajectories; "" = the protocol's
+    others_data: bool = False    # data that the user named: their drives had no role in training
     _motions: Dict[Tuple[str, str], Motion] = dataclasses.field(default_factory=dict)
 
     @property
@@ -62,14 +63,18 @@ class Scene:
 
     @functools.cached_property
     def train(self) -> Tuple[Drive, ...]:
-        """The training drives that are not scored, or all of them when only such are scored."""
+        """What baselines are fitted on: the training drives that are not scored, or all of them
+        when only such are scored; never scored drives of others' data."""
         scored = {drive.name for drive in self.scored}
         others = tuple(drive for drive in self.split.train if drive.name not in scored)
-        return others or self.split.train
+        return others if self.others_data else others or self.split.train
 
     @property
     def role(self) -> str:
-        """What the scored drives were in training: "test", "validation", "training" or several."""
+        """What the scored drives were in training: "test", "validation", "training" or several;
+        "" of others' data."""
+        if self.others_data:
+            return ""
         scored = {drive.name for drive in self.scored}
         roles = zip(("training", "validation", "test"), self.split)
         return " and ".join(role for role, drives in roles
@@ -78,7 +83,10 @@ class Scene:
     @property
     def about(self) -> str:
         """The role and the names of the scored drives."""
-        return f"{self.role} drives {', '.join(drive.name for drive in self.scored)}"
+        names = ", ".join(drive.name for drive in self.scored)
+        if self.others_data:
+            return f"drives {names} of {self.config.dataset}, whatever runs saw of them in training"
+        return f"{self.role} drives {names}"
 
     def motion(self, name: str, path: TruePath, length: int) -> Motion:
         """What a run predicts along a path, once."""
@@ -97,26 +105,31 @@ class Scene:
         return paths
 
     def eigen_drives(self) -> Tuple[str, ...]:
-        """Which of the Eigen test set's drives to score: those of --drives, or of the run's test
+        """Which of the Eigen test set's drives to score: those of --drives, or of the runs' test
         drives; () = all."""
-        if self.drives or self.predictor.config.data.dataset not in KITTI_RAW:
+        if self.drives or self.config.dataset not in KITTI_RAW:
             return self.drives
-        names = [each for name in self.predictor.config.data.test_drives
+        names = [each for name in self.config.test_drives
                  for each in NAMED_DRIVES.get(name, (name.split("/")[0],))]
         chosen = tuple(name for name in EIGEN_TEST_DRIVES if name in names)
         return () if len(chosen) == len(EIGEN_TEST_DRIVES) else chosen
 
     def trained_on(self, raw_drives: Sequence[str]) -> Set[str]:
         """Which of these drives of KITTI raw the runs were trained on, as far as configs tell."""
-        data = self.predictor.config.data
-        expand = lambda names: {each for name in names
-                                for each in NAMED_DRIVES.get(name, (name.split("/")[0],))}
-        held_out = expand(data.validation_drives) | expand(data.test_drives)
-        if data.dataset == "kitti_odometry":
-            seen = {drive for sequence, (drive, _, _) in ODOMETRY_FRAMES.items()
-                    if sequence in (expand(data.train_drives) or set(ODOMETRY_FRAMES) - held_out)}
-            return seen & set(raw_drives)
-        if data.dataset not in KITTI_RAW:
-            return set()
-        return set(raw_drives) & expand(data.train_drives) if data.train_drives else (
-            set(raw_drives) - held_out)
+        return set().union(*(_trained_on(predictor.config.data, raw_drives)
+                             for predictor in self.predictors.values()))
+
+
+def _trained_on(data: DataConfig, raw_drives: Sequence[str]) -> Set[str]:
+    """Which of these drives of KITTI raw a run with such data was trained on."""
+    expand = lambda names: {each for name in names
+                            for each in NAMED_DRIVES.get(name, (name.split("/")[0],))}
+    held_out = expand(data.validation_drives) | expand(data.test_drives)
+    if data.dataset == "kitti_odometry":
+        seen = {drive for sequence, (drive, _, _) in ODOMETRY_FRAMES.items()
+                if sequence in (expand(data.train_drives) or set(ODOMETRY_FRAMES) - held_out)}
+        return seen & set(raw_drives)
+    if data.dataset not in KITTI_RAW:
+        return set()
+    return set(raw_drives) & expand(data.train_drives) if data.train_drives else (
+        set(raw_drives) - held_out)

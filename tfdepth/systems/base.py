@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from tfdepth.checks import UserError
 from tfdepth.structures import Batch, DepthPrediction
+from tfdepth.systems import signs
 
 
 # Of networks: weights and their gradients, motion, disparities, geometry and losses stay float32.
@@ -46,6 +47,7 @@ class System(tf.keras.Model):
     needs_intrinsics = False  # whether depth depends on the camera
     precision = "float32"     # of its networks
     resized = "depth"         # or "disparity": what is resized to the size of a picture
+    disparity_limits = None   # (lowest, highest) disparity that its networks can say, if any
 
     def __init__(self, config, offsets, stereo=False):
         """Args: config: dataclass with a dataclass `loss_weights` whose field names are the names
@@ -90,6 +92,23 @@ class System(tf.keras.Model):
     def pictures(self, batch, prediction) -> Dict[str, tf.Tensor]:
         """{title: [B, H, W, 1 or 3] in [0, 1]}: what is worth seeing besides frame and depth."""
         raise NotImplementedError
+
+    def signs(self, batch, prediction) -> Dict[str, tf.Tensor]:
+        """Batch and its prediction -> {name: scalar}: what shows whether it learns or collapsed,
+        see tfdepth.systems.signs. What does not apply is absent."""
+        scene = prediction.scene
+        found = {"depth_spread": signs.depth_spread(scene.depth)}
+        if self.disparity_limits:
+            found["at_limit_share"] = signs.at_limit_share(
+                scene.disparities[0], self.disparity_limits)
+        if self.num_sources:
+            motion = prediction.source_from_target
+            found["outside_share"] = signs.outside_share(batch, scene.depth, motion)
+        if self.offsets:  # motion to the other camera is known
+            own = motion[:, :len(self.offsets)]
+            found["translation_by_depth"] = signs.translation_by_depth(own, scene.depth)
+            found["rotation_degrees"] = signs.rotation_degrees(own)
+        return found
 
     def total_loss(self, terms):
         """Weighted sum of the loss terms.

@@ -73,6 +73,7 @@ class GeoNet(System):
                          momentum=config.norm_momentum)
         self.depth_net = DispResNet50(**disparity) if of_resnet else DispNet(
             normalization="batch", upsampling="bilinear", **disparity)
+        self.disparity_limits = lowest, highest
         self.size_multiple = self.depth_net.size_multiple
         self.pose_net = PoseExplainabilityNet(self.num_sources, masks=False, normalization="batch",
                                               momentum=config.norm_momentum)

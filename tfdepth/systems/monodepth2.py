@@ -23,6 +23,7 @@ from tfdepth.networks.torch_layers import upsample_bilinear
 from tfdepth.structures import DepthPrediction, SfmPrediction
 from tfdepth.systems.attention import Attention, AttentionConfig, AttentionWeights
 from tfdepth.systems.base import System
+from tfdepth.systems.signs import automasked_share
 
 POSE_NETWORKS = ("resnet", "pose_cnn")
 
@@ -55,6 +56,7 @@ class Monodepth2(System):
     smallest_side = 2 * SIZE_MULTIPLE  # the decoder mirrors the deepest map at its border
     learns_from_stereo = True
     resized = "disparity"
+    disparity_limits = (0.0, 1.0)
     tie_break = 1e-5                   # standard deviation of the noise on identity errors
 
     def __init__(self, config, offsets, stereo=False):
@@ -207,6 +209,14 @@ class Monodepth2(System):
         for source in range(self.num_sources):
             pictures[f"warped source {source + 1}"] = views.images[:, source]
         return pictures
+
+    def signs(self, batch, prediction):
+        found = super().signs(batch, prediction)
+        if self.config.automask:
+            _, trains, _ = self._reprojection(
+                batch, prediction, 0, self._identity_errors(batch, 0))
+            found["automasked_share"] = automasked_share(trains)
+        return found
 
     def _frames(self, batch, level):
         """Target, sources and camera that a level is compared with."""

@@ -71,6 +71,7 @@ class SfMLearner(System):
         self.pose_net = PoseExplainabilityNet(self.num_sources, masks, config.normalization,
                                               config.initializer)
         self.attention = Attention(config, len(self.depth_net.encoder), self.num_sources)
+        self.disparity_limits = lowest, lowest + DispNet.disparity_range
         self.size_multiple = (self.pose_net if masks else self.depth_net).size_multiple
 
     def forward(self, batch, training):

@@ -22,6 +22,7 @@ from tfdepth.training.logs import RunLog
 from tfdepth.training.optimizers import learning_rate, optimizer_of
 from tfdepth.training.step import make_train_step
 from tfdepth.training.validation import Validation, pictures_of
+from tfdepth.training.watch import CollapseWatch, make_signs
 from tfdepth.weights.starting import start_from
 
 
@@ -98,6 +99,7 @@ def train(config, workdir, strategy=None):
                                  config.train.accumulate, config.train.rematerialize)
     save_every = config.train.save_every or max(1, round(steps_per_epoch))
     window, unmeasured = _Window(), _Unmeasured()
+    measure_signs, watch = make_signs(strategy, system), CollapseWatch(last)
 
     def validate(step, bar):
         """Measures and logs; returns the metric that picks the best, None without validation."""
@@ -125,8 +127,10 @@ def train(config, workdir, strategy=None):
                 unmeasured.add(result, step, source, config.train)
                 bar.update()
                 if done % config.train.log_every == 0 or done == last:
+                    signs = measure_signs(batch)
+                    watch.add(done, signs)
                     values = window.mean(config.train.batch_size)
-                    log.scalars(done, {**values, **unmeasured.count(),
+                    log.scalars(done, {**values, **unmeasured.count(), **signs,
                                        "gradient_norm": float(result.gradient_norm),
                                        "learning_rate": learning_rate(optimizer),
                                        "bad_steps": int(bad_steps)})
