@@ -7,6 +7,8 @@ normalisation averages its statistics over ten steps.
 import numpy as np
 import tensorflow as tf
 
+from tfdepth.networks.batch_norm import batch_norm
+
 PADDINGS = {"zeros": "CONSTANT", "reflect": "REFLECT"}  # beyond the border: 0, or the mirror image
 
 
@@ -46,8 +48,7 @@ def pad(features, width, mode="CONSTANT"):
 
 def batch_normalization(gamma="ones", momentum=0.9, epsilon=1e-5, dtype=None):
     """Batch normalisation with PyTorch's constants; `gamma`: initialiser of the scale."""
-    return tf.keras.layers.BatchNormalization(momentum=momentum, epsilon=epsilon,
-                                              gamma_initializer=gamma, dtype=dtype)
+    return batch_norm(momentum=momentum, epsilon=epsilon, gamma_initializer=gamma, dtype=dtype)
 
 
 def upsample_nearest(features):

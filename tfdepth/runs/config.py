@@ -49,6 +49,8 @@ class TrainConfig:
     first_stage: Tuple[str, ...] = ()      # fields, as "data.flip=False", that differ in a run
     #                                        before this one, whose best weights are the first ones
     precision: str = "float32"             # of the networks, or "mixed_bfloat16"
+    sync_batch_norm: bool = False          # statistics of batch normalisation over all replicas, as
+    #                                        one would have them; without: each replica its own
     seed: int = 0                          # of initial weights, data order and augmentation
     log_every: int = 20                    # steps between lines of metrics.jsonl
     save_every: int = 0                    # steps between validation + checkpoint; 0 = an epoch

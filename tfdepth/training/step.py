@@ -3,6 +3,8 @@ from typing import Dict, NamedTuple
 
 import tensorflow as tf
 
+from tfdepth.training.distribution import on_first_replica
+
 
 class StepResult(NamedTuple):
     """What a step tells; scalars, means over the global batch."""
@@ -15,7 +17,7 @@ class StepResult(NamedTuple):
     #                                batches without depth
 
 
-def make_train_step(strategy, system, optimizer, clip_norm=0.0, variables=None):
+def make_train_step(strategy, system, optimizer, clip_norm=0.0, variables=None, batch_size=None):
     """Compiles a training step.
 
     Args:
@@ -24,38 +26,45 @@ def make_train_step(strategy, system, optimizer, clip_norm=0.0, variables=None):
       optimizer: as `build_optimizer` makes it.
       clip_norm: largest global gradient norm; 0 = not clipped.
       variables: that it changes; None: all trainable ones of the system.
+      batch_size: samples of all replicas together, by which each counts with its share of them, so
+        that means over samples are those of one replica; None: all replicas have as many.
 
     Returns: a function Batch (distributed) -> StepResult.
     """
     variables = system.trainable_variables if variables is None else variables
     replicas = strategy.num_replicas_in_sync
 
+    def share_of(batch):
+        if batch_size is None:
+            return 1.0 / replicas
+        return tf.cast(tf.shape(batch.target)[0], batch.target.dtype) / batch_size
+
     def gradients_of(batch):
         with tf.GradientTape() as tape:
             terms = system.loss_terms(batch, system.forward(batch, training=True))
             total = system.total_loss(terms)
-            share = total / replicas  # replicas add their gradients up
-        gradients = tape.gradient(share, variables)
-        if replicas > 1:
-            context = tf.distribute.get_replica_context()
-            gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
+            part = total if replicas == 1 else total * share_of(batch)
+        gradients = tape.gradient(part, variables)
+        # A number that is finite exactly when all images are.
+        pixel_sum = tf.reduce_sum(batch.target_input) + tf.reduce_sum(batch.source_inputs)
+        numbers = {**terms, "total": total}, pixel_sum
+        if replicas > 1:  # they add up what they have
+            numbers = tf.nest.map_structure(lambda value: value * share_of(batch), numbers)
+            gradients, numbers = tf.distribute.get_replica_context().all_reduce(
+                tf.distribute.ReduceOp.SUM, (gradients, numbers))
         norm = tf.linalg.global_norm(gradients)
         if clip_norm > 0:
             gradients, _ = tf.clip_by_global_norm(gradients, clip_norm, use_norm=norm)
-        # A number that is finite exactly when all images are.
-        pixel_sum = tf.reduce_sum(batch.target_input) + tf.reduce_sum(batch.source_inputs)
-        return gradients, {**terms, "total": total}, norm, pixel_sum, unmeasured_samples(
-            batch, system.min_true_depth)
+        return gradients, (*numbers, norm), unmeasured_samples(batch, system.min_true_depth)
 
     def apply(gradients):
         optimizer.apply_gradients(zip(gradients, variables), experimental_aggregate_gradients=False)
 
     @tf.function
     def step(batch):
-        gradients, terms, norm, pixel_sum, unmeasured = strategy.run(gradients_of, args=(batch,))
-        mean = lambda value: strategy.reduce(tf.distribute.ReduceOp.MEAN, value, axis=None)
-        terms, norm = {name: mean(value) for name, value in terms.items()}, mean(norm)
-        inputs_finite = tf.math.is_finite(mean(pixel_sum))
+        gradients, numbers, unmeasured = strategy.run(gradients_of, args=(batch,))
+        terms, pixel_sum, norm = on_first_replica(strategy, numbers)  # all have the same
+        inputs_finite = tf.math.is_finite(pixel_sum)
         applied = inputs_finite & tf.math.is_finite(norm) & tf.math.is_finite(terms["total"])
         if applied:
             strategy.run(apply, args=(gradients,))
