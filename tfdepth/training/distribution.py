@@ -161,7 +161,7 @@ def naming_lost_workers(strategy):
             raise
         raise WorkerLostError(
             "another worker ended or cannot be reached; the same command, given to all workers, "
-            f"goes on from the last checkpoint ({str(error).splitlines()[0][:160]})") from error
+            "goes on from the last checkpoint") from error
 
 
 def replica_slices(batch_size, replicas):

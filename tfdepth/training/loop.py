@@ -91,7 +91,7 @@ def train(config, workdir, strategy=None):
         strategy, run.checkpoints, config.train.keep_checkpoints, system=system,
         optimizer=optimizer, bad_steps=bad_steps, data=data)
     start = checkpoints.restore_newest() or 0
-    if int(data) != fingerprint(source):
+    if data.numpy() != fingerprint(source):
         raise UserError(f"--workdir {workdir}: expected the samples that the run began with; the "
                         "data have changed since. Give another folder to start anew.")
     if start:
@@ -127,7 +127,7 @@ def train(config, workdir, strategy=None):
                 result = train_step(batch)
                 if not result.applied:
                     bad_steps.assign_add(1)
-                    _report_bad(result, step, source, config.train, int(bad_steps))
+                    _report_bad(result, step, source, config.train, int(bad_steps.numpy()))
                 done = step + 1
                 window.add(result)
                 unmeasured.add(result, step, source, config.train)
@@ -137,7 +137,7 @@ def train(config, workdir, strategy=None):
                     log.scalars(done, {**values, **unmeasured.count(),
                                        "gradient_norm": float(result.gradient_norm),
                                        "learning_rate": learning_rate(optimizer),
-                                       "bad_steps": int(bad_steps)})
+                                       "bad_steps": int(bad_steps.numpy())})
                     bar.set_postfix({name: f"{value:.4g}" for name, value in values.items()})
                     window = _Window()
                 if done % save_every == 0 or done == last:

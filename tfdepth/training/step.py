@@ -68,8 +68,9 @@ def make_train_step(strategy, system, optimizer, clip_norm=0.0, variables=None, 
         applied = inputs_finite & tf.math.is_finite(norm) & tf.math.is_finite(terms["total"])
         if applied:
             strategy.run(apply, args=(gradients,))
-        if batch.target_depth is not None:
-            unmeasured = strategy.gather(unmeasured, axis=0)  # in the order of the global batch
+        first = on_first_replica(strategy, unmeasured)
+        # In the order of the global batch; an empty gathering would crash workers of a cluster.
+        unmeasured = first if first.shape[0] == 0 else strategy.gather(unmeasured, axis=0)
         return StepResult(terms, norm, inputs_finite, applied, unmeasured > 0)
 
     return step

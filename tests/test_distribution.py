@@ -1,0 +1,158 @@
+"""Several replicas and workers: the same samples, the loss and gradients of one replica, and a
+cluster of two processes of which one is killed."""
+import json
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from data_folders import write_kitti
+
+from tfdepth.checks import UserError
+from tfdepth.data.config import DataConfig
+from tfdepth.data.datasets import load_drives
+from tfdepth.data.pipeline import open_source, training_batches
+from tfdepth.networks.batch_norm import SynchronizedBatchNormalization
+from tfdepth.runs.config import OptimizerConfig, TrainConfig
+from tfdepth.structures import Batch
+from tfdepth.systems import build_system
+from tfdepth.systems.monodepth2 import Monodepth2Config
+from tfdepth.systems.sfmlearner import SfMLearnerConfig, SfMLearnerWeights
+from tfdepth.training.distribution import (
+    distributed_batches, make_strategy, read_cluster, replica_slices)
+from tfdepth.training.optimizers import build_optimizer
+from tfdepth.training.shared_checkpoints import merge_statistics
+from tfdepth.training.step import make_train_step
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module", name="root")
+def _root(tmp_path_factory):
+    root = tmp_path_factory.mktemp("kitti")
+    for sequence in ("00", "01", "02"):
+        write_kitti(root, sequence, count=9)
+    return root
+
+
+@pytest.fixture(scope="module")
+def four_replicas():
+    """Without collectives, whose keys those of `two_replicas` use."""
+    return tf.distribute.MirroredStrategy([f"CPU:{k}" for k in range(4)],
+                                          tf.distribute.ReductionToOneDevice())
+
+
+def source_of(root, size=(16, 32)):
+    data = DataConfig("kitti_odometry", str(root), size=size, scale_crop=1.2, flip=True,
+                      color_jitter="monodepth2", train_drives=("00", "01"))
+    return open_source([drive for drive in load_drives(data)], data)
+
+
+@pytest.mark.parametrize("batch_size, replicas, expected", [
+    (8, 4, [2, 2, 2, 2]), (5, 2, [2, 3]), (6, 4, [1, 2, 1, 2]), (3, 3, [1, 1, 1])])
+def test_slices_differ_by_one_at_most(batch_size, replicas, expected):
+    slices = replica_slices(batch_size, replicas)
+    assert [end - begin for begin, end in slices] == expected
+    assert [k for begin, end in slices for k in range(begin, end)] == list(range(batch_size))
+
+
+def test_more_replicas_than_samples():
+    with pytest.raises(UserError, match=r"train.batch_size must be at least 1 a replica, of .* 4; g"):
+        replica_slices(3, 4)
+
+
+@pytest.mark.parametrize("replicas, batch_size", [(2, 4), (2, 5), (4, 6)])
+def test_replicas_see_the_samples_of_one(root, two_replicas, four_replicas, replicas, batch_size):
+    """Bit for bit, augmentation included, from the start and from a later step."""
+    strategy = {2: two_replicas, 4: four_replicas}[replicas]
+    source = source_of(root)
+    for start in (0, 2):
+        whole = iter(training_batches(source, batch_size, 5, start))
+        parts = distributed_batches(strategy, source, TrainConfig(batch_size, seed=5), start)
+        for _ in range(4):
+            expected, found = next(whole), next(parts)
+            for one, several in zip(expected, found):
+                if one is not None:
+                    pieces = strategy.experimental_local_results(several)
+                    assert [len(piece) for piece in pieces] == [
+                        end - begin for begin, end in replica_slices(batch_size, replicas)]
+                    np.testing.assert_array_equal(np.concatenate(pieces), one)
+    specs = parts.element_spec.target._component_specs
+    assert all((spec.shape[0] is None) == bool(batch_size % replicas) for spec in specs)
+
+
+def test_a_worker_reads_its_own_samples_alone(root, monkeypatch):
+    from tfdepth.data import sample_reading
+    source = source_of(root)
+    whole = next(iter(training_batches(source, 6, 5, 3)))
+    read = []
+    real = sample_reading.frame_bytes
+    monkeypatch.setattr(sample_reading, "frame_bytes", lambda path: read.append(path) or real(path))
+    parts = iter(training_batches(source, 6, 5, 3, slices=[(3, 4), (4, 6)]))
+    found = [next(parts).target for _ in range(2)]
+    assert [len(part) for part in found] == [1, 2]
+    np.testing.assert_array_equal(np.concatenate(found), whole.target[3:])
+    assert len(read) % 3 == 0   # three files a sample
+
+
+def batch_of(size, height, width):
+    random = np.random.default_rng(4)
+    image = lambda *axes: random.random((*axes, height, width, 3)).astype(np.float32)
+    target, sources = image(size), image(size, 2)
+    camera = np.broadcast_to(np.float32([[60, 0, 44], [0, 70, 33], [0, 0, 1]]), [size, 3, 3])
+    return Batch(*map(tf.constant, (target, sources, target, sources, camera)))
+
+
+def steps_of(config, strategy, batch, count=2):
+    """(terms and gradient norm of some steps on one batch, gradients that Adam saw first, moving
+    statistics) under a strategy."""
+    tf.keras.utils.set_random_seed(3)
+    size, replicas = len(batch.target), strategy.num_replicas_in_sync
+    with strategy.scope():
+        system = build_system(config, (-1, 1), sync_batch_norm=True)
+        system.create_variables(batch.target.shape[1:3])
+        # So small a rate that rounding, which Adam makes large at first, does not add up.
+        optimizer = build_optimizer(OptimizerConfig(1e-7), 10, system.trainable_variables)
+    norms = [layer for layer in system._flatten_layers()
+             if isinstance(layer, tf.keras.layers.BatchNormalization)]
+    assert norms and all((type(layer) is SynchronizedBatchNormalization) == (replicas > 1)
+                         for layer in norms)
+
+    def pieces(context):
+        first, last = replica_slices(size, replicas)[context.replica_id_in_sync_group]
+        return tf.nest.map_structure(lambda tensor: None if tensor is None else tensor[first:last], batch)
+
+    parts = (batch if replicas == 1 else
+             strategy.experimental_distribute_values_from_function(pieces))
+    step = make_train_step(strategy, system, optimizer, batch_size=size)
+    results = [step(parts) for _ in range(1)]
+    gradients = [optimizer.get_slot(variable, "m").numpy() * 10 for variable in
+                 system.trainable_variables]
+    merge_statistics(strategy, system.variables)
+    moving = {variable.name.replace("synchronized_", ""): variable.read_value().numpy()
+              for variable in system.variables if "moving" in variable.name}
+    return ([float(value) for result in results for value in
+             (*result.terms.values(), result.gradient_norm)], gradients, list(moving.values()))
+
+
+@pytest.mark.parametrize("config, size", [
+    (SfMLearnerConfig(SfMLearnerWeights(explainability=0.2), normalization="batch"), (64, 96)),
+    (Monodepth2Config(), (64, 96))], ids=["sfmlearner", "monodepth2"])
+def test_replicas_have_the_loss_and_gradients_of_one(config, size, two_replicas, four_replicas):
+    """With batch sizes that do not divide."""
+    for strategy, count in ((two_replicas, 5), (four_replicas, 6)):
+        batch = batch_of(count, *size)
+        one = steps_of(config, tf.distribute.get_strategy(), batch)
+        several = steps_of(config, strategy, batch)
+        print([abs(a / b - 1) for a, b in zip(one[0], several[0]) if b])
+        worst = max(np.linalg.norm(a - b) / (np.linalg.norm(a) + 1e-6)
+                    for a, b in zip(one[1], several[1]))
+        print("gradients", worst)
+        print("moving", max(np.abs(a - b).max() for a, b in zip(one[2], several[2])))
+        np.testing.assert_allclose(several[0], one[0], rtol=1e-4)
