@@ -31,4 +31,4 @@ def get_config():
         DataConfig("kitti_odometry", size=(16, 32), scale_crop=1.2, flip=True,
                    train_drives=("00",), validation_drives=("01",), test_drives=("02",)),
         OptimizerConfig(learning_rate=1e-2),
-        TrainConfig(batch_size=3, steps=6, log_every=1, save_every=2))
+        TrainConfig(batch_size=3, steps=60, log_every=20, save_every=20))

@@ -156,3 +156,92 @@ def test_replicas_have_the_loss_and_gradients_of_one(config, size, two_replicas,
         print("gradients", worst)
         print("moving", max(np.abs(a - b).max() for a, b in zip(one[2], several[2])))
         np.testing.assert_allclose(several[0], one[0], rtol=1e-4)
+
+
+class Workers:
+    """Two processes of tools/train.py on this machine, a cluster by TF_CONFIG."""
+
+    def __init__(self, root, workdir):
+        with socket.socket() as one, socket.socket() as two:
+            one.bind(("127.0.0.1", 0))
+            two.bind(("127.0.0.1", 0))
+            addresses = [f"127.0.0.1:{port.getsockname()[1]}" for port in (one, two)]
+        self.processes = []
+        for index in range(2):
+            task = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
+            self.processes.append(subprocess.Popen(
+                [sys.executable, ROOT / "tools" / "train.py", "--devices=cpu",
+                 f"--config={ROOT}/tests/cluster_config.py", f"--config.data.root={root}",
+                 f"--workdir={workdir}"], env={**os.environ, "TF_CONFIG": json.dumps(task)},
+                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for process in self.processes:
+            process.kill()
+            process.communicate()
+
+    def ends(self):
+        """[(exit code, stdout, stderr)]."""
+        texts = [process.communicate(timeout=600) for process in self.processes]
+        return [(process.returncode, *text) for process, text in zip(self.processes, texts)]
+
+
+def arrays_of(workdir, step):
+    reader = tf.train.load_checkpoint(str(workdir / "checkpoints" / f"step-{step:08d}" / "state"))
+    return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()
+            if name.endswith("VARIABLE_VALUE") and not name.startswith("save_counter")}
+
+
+def test_two_workers_of_which_one_is_killed(root, tmp_path):
+    with Workers(root, tmp_path / "whole") as workers:
+        (code, output, errors), (other_code, other_output, other_errors) = workers.ends()
+    assert code == other_code == 0, errors + other_errors
+    assert "view_synthesis" in output and other_output == ""
+    assert (tmp_path / "whole" / "evaluation.json").exists()
+    assert len(list((tmp_path / "whole" / "tensorboard").iterdir())) == 1
+
+    with Workers(root, tmp_path / "parts") as workers:
+        chief, other = workers.processes
+        first = tmp_path / "parts" / "checkpoints" / "step-00000020"
+        while not first.exists() and chief.poll() is None:
+            time.sleep(0.01)
+        other.send_signal(signal.SIGKILL)
+        (code, _, errors), (killed, _, _) = workers.ends()
+    assert killed == -signal.SIGKILL and code == 1 and "Traceback" not in errors
+    assert errors.splitlines()[-1].startswith("train.py: another worker ended or cannot be reached")
+    done = max(path.name for path in (tmp_path / "parts" / "checkpoints").glob("step-*"))
+    assert "step-00000020" <= done < "step-00000060"
+
+    with Workers(root, tmp_path / "parts") as workers:
+        (code, output, errors), (other_code, _, other_errors) = workers.ends()
+    assert code == other_code == 0, errors + other_errors
+    assert f"resumes at step {int(done[5:])} of 60" in output
+    expected, found = (arrays_of(tmp_path / name, 60) for name in ("whole", "parts"))
+    assert set(expected) == set(found) and any("moving_mean" in name for name in expected)
+    for name, value in expected.items():
+        np.testing.assert_array_equal(found[name], value, err_msg=name)
+
+
+@pytest.mark.parametrize("text", [
+    "{", '{"cluster": {"ps": ["a:1"], "worker": ["b:1", "c:1"]}}', '{"cluster": {"worker": ["a:1", "b"'
+    ']}, "task": {"type": "worker", "index": 0}}', '{"cluster": {"worker": ["a:1", "b:1"]}}',
+    '{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 2}}', "[]"])
+def test_bad_clusters(text):
+    with pytest.raises(UserError, match="TF_CONFIG: expected JSON as "):
+        read_cluster(text)
+
+
+def test_clusters():
+    jobs = {"chief": ["a:1"], "worker": ["b:1", "c:1"]}
+    text = json.dumps({"cluster": jobs, "task": {"type": "worker", "index": "1"}})
+    assert read_cluster(text) == (("a:1", "b:1", "c:1"), 2)
+    assert read_cluster("") is read_cluster('{"cluster": {"worker": ["a:1"]}}') is None
+
+
+@pytest.mark.parametrize("devices", ["gpu", "gpu:x", "cpu:0", "cpu:1,2", "tpu", "gpu:99"])
+def test_bad_devices(devices):
+    with pytest.raises(UserError, match="--devices"):
+        make_strategy(devices)
