@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -109,16 +110,20 @@ def batch_of(size, height, width):
     return Batch(*map(tf.constant, (target, sources, target, sources, camera)))
 
 
-def steps_of(config, strategy, batch, count=2):
-    """(terms and gradient norm of some steps on one batch, gradients that Adam saw first, moving
-    statistics) under a strategy."""
+class Step(NamedTuple):
+    numbers: list    # loss terms, total, gradient norm
+    gradients: list
+    moving: list     # statistics of batch normalisation
+
+
+def step_of(config, strategy, batch):
+    """What the first Step on a batch gives."""
     tf.keras.utils.set_random_seed(3)
     size, replicas = len(batch.target), strategy.num_replicas_in_sync
     with strategy.scope():
         system = build_system(config, (-1, 1), sync_batch_norm=True)
         system.create_variables(batch.target.shape[1:3])
-        # So small a rate that rounding, which Adam makes large at first, does not add up.
-        optimizer = build_optimizer(OptimizerConfig(1e-7), 10, system.trainable_variables)
+        optimizer = build_optimizer(OptimizerConfig(), 10, system.trainable_variables)
     norms = [layer for layer in system._flatten_layers()
              if isinstance(layer, tf.keras.layers.BatchNormalization)]
     assert norms and all((type(layer) is SynchronizedBatchNormalization) == (replicas > 1)
@@ -126,36 +131,33 @@ def steps_of(config, strategy, batch, count=2):
 
     def pieces(context):
         first, last = replica_slices(size, replicas)[context.replica_id_in_sync_group]
-        return tf.nest.map_structure(lambda tensor: None if tensor is None else tensor[first:last], batch)
+        return tf.nest.map_structure(lambda tensor: None if tensor is None else tensor[first:last],
+                                     batch)
 
     parts = (batch if replicas == 1 else
              strategy.experimental_distribute_values_from_function(pieces))
-    step = make_train_step(strategy, system, optimizer, batch_size=size)
-    results = [step(parts) for _ in range(1)]
-    gradients = [optimizer.get_slot(variable, "m").numpy() * 10 for variable in
-                 system.trainable_variables]
+    result = make_train_step(strategy, system, optimizer, batch_size=size)(parts)
     merge_statistics(strategy, system.variables)
-    moving = {variable.name.replace("synchronized_", ""): variable.read_value().numpy()
-              for variable in system.variables if "moving" in variable.name}
-    return ([float(value) for result in results for value in
-             (*result.terms.values(), result.gradient_norm)], gradients, list(moving.values()))
+    return Step(
+        [float(value) for value in (*result.terms.values(), result.gradient_norm)],
+        [10.0 * optimizer.get_slot(each, "m").numpy() for each in system.trainable_variables],
+        [each.read_value().numpy() for each in system.variables if "moving" in each.name])
 
 
-@pytest.mark.parametrize("config, size", [
-    (SfMLearnerConfig(SfMLearnerWeights(explainability=0.2), normalization="batch"), (64, 96)),
-    (Monodepth2Config(), (64, 96))], ids=["sfmlearner", "monodepth2"])
-def test_replicas_have_the_loss_and_gradients_of_one(config, size, two_replicas, four_replicas):
-    """With batch sizes that do not divide."""
-    for strategy, count in ((two_replicas, 5), (four_replicas, 6)):
-        batch = batch_of(count, *size)
-        one = steps_of(config, tf.distribute.get_strategy(), batch)
-        several = steps_of(config, strategy, batch)
-        print([abs(a / b - 1) for a, b in zip(one[0], several[0]) if b])
-        worst = max(np.linalg.norm(a - b) / (np.linalg.norm(a) + 1e-6)
-                    for a, b in zip(one[1], several[1]))
-        print("gradients", worst)
-        print("moving", max(np.abs(a - b).max() for a, b in zip(one[2], several[2])))
-        np.testing.assert_allclose(several[0], one[0], rtol=1e-4)
+@pytest.mark.parametrize("config", [
+    SfMLearnerConfig(SfMLearnerWeights(explainability=0.2), normalization="batch"),
+    Monodepth2Config()], ids=["sfmlearner", "monodepth2"])
+def test_replicas_have_the_loss_and_gradients_of_one(config, two_replicas, four_replicas):
+    """Of five samples, which neither 2 nor 4 divides; in float32, up to the order of sums."""
+    batch = batch_of(5, 64, 96)
+    one = step_of(config, tf.distribute.get_strategy(), batch)
+    for strategy in (two_replicas, four_replicas):
+        several = step_of(config, strategy, batch)
+        np.testing.assert_allclose(several.numbers, one.numbers, rtol=2e-5)
+        for found, expected in zip(several.gradients, one.gradients):
+            assert np.linalg.norm(found - expected) <= 1e-3 * np.linalg.norm(expected) + 1e-6
+        for found, expected in zip(several.moving, one.moving):
+            np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
 
 
 class Workers:

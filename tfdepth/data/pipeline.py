@@ -85,11 +85,13 @@ def training_batches(source, batch_size, seed, start=0, cache_megabytes=0, slice
     if len(sizes) == 1:
         return samples.batch(sizes.pop(), drop_remainder=True).prefetch(2 * len(slices))
 
+    def part(batch, begin, end):
+        return Batch(*(tensor if tensor is None else tensor[begin - first:end - first]
+                       for tensor in batch))
+
     def split(batch):
-        parts = [tf.data.Dataset.from_tensors(tf.nest.map_structure(
-            lambda tensor, part=(begin - first, end - first): tensor[slice(*part)], batch))
-                 for begin, end in slices]
-        return functools.reduce(lambda before, part: before.concatenate(part), parts)
+        parts = [tf.data.Dataset.from_tensors(part(batch, *ends)) for ends in slices]
+        return functools.reduce(lambda before, after: before.concatenate(after), parts)
 
     endless = tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY)
     return (samples.batch(per_batch, drop_remainder=True).flat_map(split).apply(endless)

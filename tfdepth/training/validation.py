@@ -71,9 +71,12 @@ class Validation:
 
 def pictures_of_first_replica(strategy, system, batch):
     """`pictures_of` the samples of a batch that this worker's first replica has."""
+    forward = lambda batch: on_first_replica(strategy, strategy.run(
+        system.forward, args=(batch,), kwargs={"training": False}))
+    if strategy.num_replicas_in_sync > 1:
+        forward = tf.function(forward)  # leaves out what other replicas would compute
     batch = on_first_replica(strategy, batch)
-    prediction = strategy.run(system.forward, args=(batch,), kwargs={"training": False})
-    return pictures_of(system, batch, on_first_replica(strategy, prediction))
+    return pictures_of(system, batch, forward(batch))
 
 
 def pictures_of(system, batch, prediction):
