@@ -8,6 +8,7 @@ together, as reading statistics that differ between replicas, must be done by al
 import contextlib
 import json
 import os
+import re
 import sys
 from typing import NamedTuple, Tuple
 
@@ -43,16 +44,16 @@ def make_strategy(devices=""):
     Raises: UserError: if there are no such devices, or TF_CONFIG cannot be read.
     """
     cluster = read_cluster(os.environ.get("TF_CONFIG", ""))
+    if not re.fullmatch(r"|cpu(:\d+)?|gpu:\d+(,\d+)*", devices):
+        raise UserError("--devices: expected nothing, cpu, cpu:4 (replicas) or gpu:0,1; got "
+                        f"{devices}.")
     kind, _, text = devices.partition(":")
-    numbers = text.split(",") if text else []
-    if kind not in ("", "cpu", "gpu") or (kind == "gpu") != bool(numbers) and kind != "cpu" or (
-            not all(number.isdecimal() for number in numbers)) or kind == "cpu" and len(numbers) > 1:
-        raise UserError(f"--devices must be empty, cpu, cpu:4 (replicas) or gpu:0,1; got {devices}.")
+    numbers = [int(number) for number in text.split(",") if number]
     if kind == "cpu":
-        return _cpu_strategy(int(numbers[0]) if numbers else 1, cluster)
+        return _cpu_strategy(numbers[0] if numbers else 1, cluster)
     gpus = tf.config.list_physical_devices("GPU")
     if kind == "gpu":
-        chosen = sorted(set(map(int, numbers)))
+        chosen = sorted(set(numbers))
         if chosen[-1] >= len(gpus):
             raise UserError(f"--devices {devices}: expected GPUs that TensorFlow finds; there are "
                             f"{len(gpus)}, counted from 0.")
@@ -114,9 +115,11 @@ def _cluster_strategy(cluster, with_gpus):
 
 
 def num_workers(strategy):
-    resolver = strategy.cluster_resolver
-    return sum(map(resolver.cluster_spec().num_tasks, resolver.cluster_spec().jobs)) or 1 if (
-        resolver) else 1
+    """The workers of a cluster; 1 without one."""
+    if strategy.cluster_resolver is None:
+        return 1
+    jobs = strategy.cluster_resolver.cluster_spec().as_dict()
+    return sum(len(jobs.get(job, ())) for job in JOBS) or 1
 
 
 def is_chief(strategy):
