@@ -11,10 +11,10 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "tools"))
 
 
 def pytest_configure(config):
-    """Two logical CPUs, before TensorFlow starts: replicas can be tested without a GPU."""
+    """Four logical CPUs, before TensorFlow starts: replicas can be tested without a GPU."""
     import tensorflow as tf
     cpu = tf.config.list_physical_devices("CPU")[0]
-    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 4)
 
 
 @pytest.fixture

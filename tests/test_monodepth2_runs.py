@@ -119,7 +119,7 @@ def test_two_replicas_train(root, tmp_path, two_replicas):
         optimizer = build_optimizer(OptimizerConfig(1e-4), 10, system.trainable_variables)
     source = open_source(load_drives(config.data), config.data)
     batches = iter(strategy.experimental_distribute_dataset(training_batches(source, 4, 5)))
-    step = make_train_step(strategy, system, optimizer)
+    step = make_train_step(strategy, system, optimizer, config)
     results = [step(next(batches)) for _ in range(2)]
     assert all(result.applied for result in results)
     for variable in system.trainable_variables:

@@ -27,12 +27,11 @@ def make(precision="float32", parts=1):
     tf.keras.utils.set_random_seed(4)
     system = build_system(ToyConfig(), (-1, 1))
     system.create_variables(SIZE)
-    config = ExperimentConfig(ToyConfig(), optimizer=OptimizerConfig(1e-2),
-                              train=TrainConfig(precision=precision))
+    config = ExperimentConfig(ToyConfig(), optimizer=OptimizerConfig(1e-2, clip_norm=0.5),
+                              train=TrainConfig(6, precision=precision, accumulate=parts))
     optimizer, learned = optimizer_of(config, system, 1, 1)
     return system, optimizer, make_train_step(
-        tf.distribute.get_strategy(), system, optimizer, clip_norm=0.5, variables=learned,
-        parts=parts)
+        tf.distribute.get_strategy(), system, optimizer, config, learned)
 
 
 def state(system):

@@ -488,7 +488,8 @@ def test_empty_maps_of_replicas_are_in_the_order_of_the_batch(nyu, two_replicas)
     batches = pipeline.training_batches(source, 4, 3).map(lambda batch: batch._replace(
         target_depth=batch.target_depth * tf.reshape([1.0, 0.0, 1.0, 1.0], [4, 1, 1, 1])))
     batches = iter(two_replicas.experimental_distribute_dataset(batches))
-    result = make_train_step(two_replicas, system, optimizer)(next(batches))
+    config = ExperimentConfig(MetresConfig(), train=TrainConfig(batch_size=4))
+    result = make_train_step(two_replicas, system, optimizer, config)(next(batches))
     assert result.unmeasured.numpy().tolist() == [False, True, False, False]
     assert np.isfinite(float(result.terms["depth"]))
 

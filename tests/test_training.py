@@ -99,17 +99,18 @@ def test_finished_run_does_nothing_and_other_configs_are_refused(root, tmp_path,
 
 
 def test_replicas_equal_one(root, two_replicas):
-    source = open_source(load_drives(config_of(root).data), config_of(root).data)
+    config = dataclasses.replace(config_of(root, batch_size=4),
+                                 optimizer=OptimizerConfig(1e-2, clip_norm=0.01))
+    source = open_source(load_drives(config.data), config.data)
     results = []
     for strategy in (tf.distribute.get_strategy(), two_replicas):
         tf.keras.utils.set_random_seed(3)
         with strategy.scope():
             system = build_system(ToyConfig(), (-1, 1))
             system.create_variables((16, 32))
-            optimizer = build_optimizer(OptimizerConfig(1e-2, clip_norm=0.01), 10,
-                                        system.trainable_variables)
+            optimizer = build_optimizer(config.optimizer, 10, system.trainable_variables)
         batches = iter(strategy.experimental_distribute_dataset(training_batches(source, 4, 5)))
-        step = make_train_step(strategy, system, optimizer, clip_norm=0.01)
+        step = make_train_step(strategy, system, optimizer, config)
         outcomes = [step(next(batches)) for _ in range(3)]
         assert all(outcome.applied for outcome in outcomes)
         results.append([np.concatenate([[float(value) for value in outcome.terms.values()]

@@ -23,13 +23,19 @@ from absl import flags
 def define_flags(values):
     flags.DEFINE_string("workdir", None, "the run's folder, made if missing (default runs/ and "
                         "the config's name, as runs/sfmlearner-quick)", flag_values=values)
+    flags.DEFINE_string("devices", "", "without it every GPU there is, or the CPU; cpu; gpu:0,1: "
+                        "these GPUs; cpu:4: four replicas on the CPU, for trials",
+                        flag_values=values)
 
 
 def train(values):
     from tfdepth.evaluation.report import evaluate_runs
+    from tfdepth.training.distribution import is_chief, make_strategy, naming_lost_workers
     from tfdepth.training.loop import train as train_run
-    run = train_run(values.config, values.workdir)
-    if values.config.data.test_drives:
+    strategy = make_strategy(values.devices)
+    with naming_lost_workers(strategy):
+        run = train_run(values.config, values.workdir, strategy)
+    if values.config.data.test_drives and is_chief(strategy):
         evaluate_runs([run.path])
 
 

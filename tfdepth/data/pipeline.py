@@ -10,6 +10,7 @@ its turn comes. Python looks up and reads; TensorFlow, in parallel, decodes and 
 
 Shape letters: B batch, S sources, F = 1 + S frames of a sample, H rows, W columns.
 """
+import functools
 from typing import NamedTuple, Sequence, Tuple
 
 import numpy as np
@@ -50,8 +51,8 @@ def open_source(drives: Sequence[Drive], config: DataConfig, supervised: bool = 
     return Source(tuple(drives), select_samples(drives, config, supervised), config, supervised)
 
 
-def training_batches(source, batch_size, seed, start=0, cache_megabytes=0):
-    """Endless shuffled and augmented batches.
+def training_batches(source, batch_size, seed, start=0, cache_megabytes=0, slices=None):
+    """Endless shuffled and augmented batches, or parts of them.
 
     Args:
       source: Source.
@@ -60,20 +61,41 @@ def training_batches(source, batch_size, seed, start=0, cache_megabytes=0):
       seed: of order and augmentation.
       start: how many batches were drawn before.
       cache_megabytes: resized frames stay in memory when all of them need no more than this.
+      slices: [(begin, end)] in a batch, each beginning where the one before it ends: of the
+        replicas that this dataset feeds. Samples outside of them are not read. None: whole batches.
 
-    Returns: tf.data.Dataset of Batch; with depth if the source is supervised.
+    Returns: tf.data.Dataset of Batch, one after another the slices of the first batch, of the
+      second one, ...; with depth if the source is supervised.
     """
+    slices = slices or [(0, batch_size)]
+    first, per_batch = slices[0][0], slices[-1][1] - slices[0][0]
     read_sample = sample_reader(source, cache_megabytes)
     read_depth = measured_reader(source) if source.supervised else lambda index: (None, None)
     count = source.num_samples
 
-    def sample(position):
+    def sample(number):
+        position = number // per_batch * batch_size + first + number % per_batch
         index = _shuffled(position, count, seed)
         return _augment(*read_sample(index), *read_depth(index), source.config, position, seed)
 
-    return (tf.data.Dataset.range(start * batch_size, tf.int64.max)
-            .map(sample, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-            .batch(batch_size, drop_remainder=True).prefetch(2))
+    # A dataset that is known to be endless: workers need not ask each other whether it goes on.
+    samples = tf.data.Dataset.counter(start * per_batch, dtype=tf.int64).map(
+        sample, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    sizes = {end - begin for begin, end in slices}
+    if len(sizes) == 1:
+        return samples.batch(sizes.pop(), drop_remainder=True).prefetch(2 * len(slices))
+
+    def part(batch, begin, end):
+        return Batch(*(tensor if tensor is None else tensor[begin - first:end - first]
+                       for tensor in batch))
+
+    def split(batch):
+        parts = [tf.data.Dataset.from_tensors(part(batch, *ends)) for ends in slices]
+        return functools.reduce(lambda before, after: before.concatenate(after), parts)
+
+    endless = tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY)
+    return (samples.batch(per_batch, drop_remainder=True).flat_map(split).apply(endless)
+            .prefetch(2 * len(slices)))
 
 
 def _augment(frames, intrinsics, stereo_from_target, depth, frame_from_depth, config, position,

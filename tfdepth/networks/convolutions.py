@@ -2,6 +2,7 @@
 import tensorflow as tf
 
 from tfdepth.checks import check_choice
+from tfdepth.networks.batch_norm import batch_norm
 from tfdepth.networks.torch_layers import pad
 
 NORMALIZATIONS = ("none", "batch")
@@ -35,8 +36,8 @@ class Convolution(tf.keras.layers.Layer):
                                 bias_initializer=tf.keras.initializers.Constant(initial_bias))
         self.normalization = None
         if normalization == "batch":
-            self.normalization = tf.keras.layers.BatchNormalization(
-                momentum=momentum, epsilon=1e-3, scale=False, name=name, dtype=dtype)
+            self.normalization = batch_norm(momentum=momentum, epsilon=1e-3, scale=False,
+                                            name=name, dtype=dtype)
         self.activation = tf.keras.activations.get(activation)
 
     def call(self, features, training=False):

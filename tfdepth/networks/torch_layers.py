@@ -7,7 +7,7 @@ normalisation averages its statistics over ten steps.
 import numpy as np
 import tensorflow as tf
 
-from tfdepth.networks.rematerialization import computing_again
+from tfdepth.networks.batch_norm import batch_norm
 
 PADDINGS = {"zeros": "CONSTANT", "reflect": "REFLECT"}  # beyond the border: 0, or the mirror image
 
@@ -46,22 +46,9 @@ def pad(features, width, mode="CONSTANT"):
     return tf.pad(features, [[0, 0], [width, width], [width, width], [0, 0]], mode)
 
 
-class BatchNormalization(tf.keras.layers.BatchNormalization):
-    """Keras' layer, whose running statistics stay when a result is computed again."""
-
-    @property
-    def momentum(self):
-        return 1.0 if computing_again() else self._momentum
-
-    @momentum.setter
-    def momentum(self, momentum):
-        self._momentum = momentum
-
-
 def batch_normalization(gamma="ones", momentum=0.9, epsilon=1e-5, dtype=None):
     """Batch normalisation with PyTorch's constants; `gamma`: initialiser of the scale."""
-    return BatchNormalization(momentum=momentum, epsilon=epsilon, gamma_initializer=gamma,
-                              dtype=dtype)
+    return batch_norm(momentum=momentum, epsilon=epsilon, gamma_initializer=gamma, dtype=dtype)
 
 
 def upsample_nearest(features):

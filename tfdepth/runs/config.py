@@ -52,6 +52,8 @@ class TrainConfig:
     rematerialize: bool = False            # inner results of networks and losses are computed again
     #                                        for the gradient, not kept: less memory, more time
     precision: str = "float32"             # of the networks, or "mixed_bfloat16", "mixed_float16"
+    sync_batch_norm: bool = False          # statistics of batch normalisation over all replicas, as
+    #                                        one would have them; without: each replica its own
     seed: int = 0                          # of initial weights, data order and augmentation
     log_every: int = 20                    # steps between lines of metrics.jsonl
     save_every: int = 0                    # steps between validation + checkpoint; 0 = an epoch
@@ -93,8 +95,7 @@ def check_config(config):
                  zip(data.random_crop, training_window(data)[2:])),
          "(height, width), not larger than data.size, or than data.crop=nyu leaves of it"),
         ("train.batch_size", train.batch_size >= 1, "at least 1"),
-        ("train.accumulate", train.accumulate >= 1 and train.batch_size % train.accumulate == 0,
-         f"a divisor of train.batch_size, {train.batch_size}"),
+        ("train.accumulate", train.accumulate >= 1, "at least 1"),
         ("train.epochs", train.epochs > 0, "more than 0"),
         ("train.steps", train.steps >= 0, "0 or more"),
         ("train.save_every", train.save_every >= 0, "0 or more"),

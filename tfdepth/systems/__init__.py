@@ -1,5 +1,6 @@
 """The table of training methods; the type of a config chooses its row."""
 from tfdepth.checks import check_choice
+from tfdepth.networks.batch_norm import synchronized_batch_norm
 from tfdepth.systems.base import PRECISIONS, computing_in
 from tfdepth.systems.bts import Bts, BtsConfig
 from tfdepth.systems.geonet import GeoNet, GeoNetConfig
@@ -18,18 +19,19 @@ SYSTEMS = {
 }
 
 
-def build_system(config, offsets, stereo=False, precision="float32"):
+def build_system(config, offsets, stereo=False, precision="float32", sync_batch_norm=False):
     """The system of a config.
 
     Args: config: an instance of a key of SYSTEMS. offsets, stereo: its sources, see `System`.
-      precision: of its networks, one of PRECISIONS.
+      precision: of its networks, one of PRECISIONS. sync_batch_norm: whether statistics of batch
+      normalisation are of all replicas' samples.
     Raises: TypeError: if no system has such a config. UserError: if the system refuses its values.
     """
     if type(config) not in SYSTEMS:
         known = ", ".join(sorted(kind.__name__ for kind in SYSTEMS))
         raise TypeError(f"No system for {type(config).__name__}; known: {known}.")
     check_choice("--config.train.precision", precision, PRECISIONS)
-    with computing_in(precision):
+    with computing_in(precision), synchronized_batch_norm(sync_batch_norm):
         system = SYSTEMS[type(config)](config, offsets, stereo)
-    system.precision = precision
+    system.precision, system.sync_batch_norm = precision, sync_batch_norm
     return system

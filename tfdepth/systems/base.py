@@ -9,6 +9,7 @@ from typing import Dict
 import tensorflow as tf
 
 from tfdepth.checks import UserError
+from tfdepth.networks.batch_norm import synchronized_batch_norm
 from tfdepth.structures import Batch, DepthPrediction
 from tfdepth.systems import signs
 
@@ -46,6 +47,7 @@ class System(tf.keras.Model):
     needs_previous = False    # whether depth of a frame depends on the frame before it
     needs_intrinsics = False  # whether depth depends on the camera
     precision = "float32"     # of its networks
+    sync_batch_norm = False   # whether statistics of batch normalisation are of all replicas
     resized = "depth"         # or "disparity": what is resized to the size of a picture
     disparity_limits = None   # (lowest, highest) disparity that its networks can say, if any
 
@@ -126,7 +128,8 @@ class System(tf.keras.Model):
         black = tf.zeros([1, *size, 3], dtype)
         sources = tf.zeros([1, self.num_sources, *size, 3], dtype)
         stereo_from_target = tf.eye(4, batch_shape=[1], dtype=dtype) if self.stereo else None
-        with computing_in(self.precision):  # some layers make theirs when they are first called
+        # Some layers make theirs when they are first called.
+        with computing_in(self.precision), synchronized_batch_norm(self.sync_batch_norm):
             camera = tf.eye(3, batch_shape=[1], dtype=dtype)
             self.forward(Batch(black, sources, black, sources, camera,
                                stereo_from_target=stereo_from_target), training=False)

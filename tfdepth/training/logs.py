@@ -49,6 +49,19 @@ class RunLog:
         self._writer.close()
 
 
+class SilentLog:
+    """Of workers that write nothing."""
+
+    def scalars(self, step, values):
+        pass
+
+    def pictures(self, step, images):
+        pass
+
+    def close(self):
+        pass
+
+
 def _lines_up_to(path, step):
     """The lines of whole objects whose step is at most `step`."""
     for line in path.read_text(encoding="utf-8").splitlines(keepends=True):

@@ -12,16 +12,18 @@ from tfdepth.checks import UserError, check_size
 from tfdepth.data.crops import training_size
 from tfdepth.data.datasets import load_drives, split_drives
 from tfdepth.data.depth_check import check_depth
-from tfdepth.data.pipeline import open_source, sample_files, training_batches
+from tfdepth.data.pipeline import open_source, sample_files
 from tfdepth.data.unreadable import unreadable
-from tfdepth.runs.checkpoints import Checkpoints, list_steps
+from tfdepth.runs.checkpoints import list_steps
 from tfdepth.runs.config import check_config, first_stage_of, with_absolute_paths
 from tfdepth.runs.folder import RunFolder, open_run
 from tfdepth.systems import build_system
-from tfdepth.training.logs import RunLog
+from tfdepth.training.distribution import distributed_batches, is_chief, replica_slices
+from tfdepth.training.logs import RunLog, SilentLog
 from tfdepth.training.optimizers import learning_rate, optimizer_of
+from tfdepth.training.shared_checkpoints import SharedCheckpoints, merge_statistics
 from tfdepth.training.step import make_train_step
-from tfdepth.training.validation import Validation, pictures_of
+from tfdepth.training.validation import Validation, pictures_of_first_replica
 from tfdepth.training.watch import CollapseWatch, make_signs
 from tfdepth.weights.starting import start_from
 
@@ -41,7 +43,8 @@ def train(config, workdir, strategy=None):
       config: ExperimentConfig.
       workdir: the run folder; made, or of the same run. A first stage has a folder of its own
         beside it, `workdir`-stage1.
-      strategy: tf.distribute.Strategy; None = the current one.
+      strategy: tf.distribute.Strategy; None = the current one. Of several workers all call this;
+        the chief alone writes.
 
     Returns: RunFolder.
     Raises:
@@ -52,16 +55,19 @@ def train(config, workdir, strategy=None):
     config = with_absolute_paths(config)
     check_config(config)
     strategy = strategy or tf.distribute.get_strategy()
+    replica_slices(config.train.batch_size, strategy.num_replicas_in_sync, config.train.accumulate)
+    chief = is_chief(strategy)
     tf.keras.utils.set_random_seed(config.train.seed)
     with strategy.scope():
         system = build_system(config.system, config.data.offsets, config.data.stereo,
-                              config.train.precision)
+                              config.train.precision, config.train.sync_batch_norm)
         check_sizes(config.data, system)
         split = split_drives(config.data, load_drives(config.data))
         if system.learns_from_depth:
             check_depth(split.train + split.validation)
         source = open_source(split.train, config.data, system.learns_from_depth)
-        print(describe(source))
+        if chief:
+            print(describe(source))
         steps_per_epoch = source.num_samples / config.train.batch_size
         last = config.train.steps or math.ceil(config.train.epochs * steps_per_epoch)
         system.create_variables(config.data.size)
@@ -75,36 +81,37 @@ def train(config, workdir, strategy=None):
               "--config.train.init_from names no run to start from", file=sys.stderr)
     if begins and config.train.init_from and not first_stage:
         print(start_from(config.train.init_from, system, config.train.init_except))
-    validation = Validation(system, split.validation, config) if split.validation else None
-    run = open_run(workdir, config)
+    validation = (Validation(system, split.validation, config, strategy) if split.validation
+                  else None)
+    run = open_run(workdir, config) if chief else RunFolder(workdir)
     if begins and first_stage:
         print("first stage:")
         first = train(first_stage, f"{os.path.normpath(workdir)}-stage1", strategy)
         print("second stage:", start_from(first.path, system))
-    checkpoints = Checkpoints(run.checkpoints, config.train.keep_checkpoints, system=system,
-                              optimizer=optimizer, bad_steps=bad_steps, data=data)
+    checkpoints = SharedCheckpoints(
+        strategy, run.checkpoints, config.train.keep_checkpoints, system=system,
+        optimizer=optimizer, bad_steps=bad_steps, data=data)
     start = checkpoints.restore_newest() or 0
-    if int(data) != fingerprint(source):
+    if data.numpy() != fingerprint(source):
         raise UserError(f"--workdir {workdir}: expected the samples that the run began with; the "
                         "data have changed since. Give another folder to start anew.")
     if start:
         print(f"{run.path}: {'resumes' if start < last else 'is complete'} at step {start} of {last}")
     if start >= last:
         return run
-    log = RunLog(run, start)
-    batches = training_batches(source, config.train.batch_size, config.train.seed, start,
-                               config.train.cache_megabytes)
-    batches = iter(strategy.experimental_distribute_dataset(batches))
-    train_step = make_train_step(strategy, system, optimizer, config.optimizer.clip_norm, learned,
-                                 config.train.accumulate, config.train.rematerialize)
+    log = RunLog(run, start) if chief else SilentLog()
+    batches = distributed_batches(strategy, source, config.train, start)
+    train_step = make_train_step(strategy, system, optimizer, config, learned)
     save_every = config.train.save_every or max(1, round(steps_per_epoch))
     window, unmeasured = _Window(), _Unmeasured()
     measure_signs, watch = make_signs(strategy, system), CollapseWatch(last)
 
     def validate(step, bar):
         """Measures and logs; returns the metric that picks the best, None without validation."""
+        if not chief:
+            return None
         if validation is None:
-            log.pictures(step, pictures_of(system, batch))
+            log.pictures(step, pictures_of_first_replica(strategy, system, batch))
             return None
         values, pictures = validation()
         log.scalars(step, values)
@@ -121,7 +128,7 @@ def train(config, workdir, strategy=None):
                 result = train_step(batch)
                 if not (result.applied or result.overflowed):
                     bad_steps.assign_add(1)
-                    _report_bad(result, step, source, config.train, int(bad_steps))
+                    _report_bad(result, step, source, config.train, int(bad_steps.numpy()))
                 done = step + 1
                 window.add(result)
                 unmeasured.add(result, step, source, config.train)
@@ -133,12 +140,14 @@ def train(config, workdir, strategy=None):
                     log.scalars(done, {**values, **unmeasured.count(), **signs,
                                        "gradient_norm": float(result.gradient_norm),
                                        "learning_rate": learning_rate(optimizer),
-                                       "bad_steps": int(bad_steps)})
+                                       "bad_steps": int(bad_steps.numpy())})
                     bar.set_postfix({name: f"{value:.4g}" for name, value in values.items()})
                     window = _Window()
                 if done % save_every == 0 or done == last:
+                    merge_statistics(strategy, system.variables)
                     metric = validate(done, bar)
                     checkpoints.save(done, metric)
+                    merge_statistics(strategy, system.variables)
                     window.skip_time()
     except KeyboardInterrupt:
         raise KeyboardInterrupt("the same command goes on from the last checkpoint") from None

@@ -93,7 +93,7 @@ class _Adam(tf.keras.optimizers.legacy.Adam):
 def learning_rate(optimizer):
     """The rate of the next step, float."""
     rate = optimizer.learning_rate
-    return float(rate(optimizer.iterations) if callable(rate) else rate)
+    return float(rate(optimizer.iterations) if callable(rate) else tf.convert_to_tensor(rate))
 
 
 def _identities(variables):

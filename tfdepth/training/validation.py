@@ -6,13 +6,15 @@ from tfdepth.checks import UserError, check_choice
 from tfdepth.data.pipeline import evaluation_batches, open_source
 from tfdepth.evaluation.depth_metrics import (
     HIGHER_IS_BETTER, STANDARD_METRICS, evaluate_depth, find_protocol)
+from tfdepth.training.distribution import on_first_replica
 
 
 class Validation:
     """Loss terms, and depth metrics where all drives have depth; loss terms are of full batches."""
 
-    def __init__(self, system, drives, config):
-        """Args: system: System. drives: of the validation. config: ExperimentConfig.
+    def __init__(self, system, drives, config, strategy):
+        """Args: system: System, made in the scope of the strategy. drives: of the validation.
+        config: ExperimentConfig.
         Raises: UserError: if config.train.best_metric will not be among the values, or the drives
         have no samples."""
         self._system = system
@@ -27,13 +29,14 @@ class Validation:
             open_source(drives, config.data, system.learns_from_depth), config.train.batch_size,
             config.train.validation_samples, self._with_depth, config.train.cache_megabytes)
 
-        @tf.function
         def measure(batch):
             prediction = system.forward(batch, training=False)
             terms = system.loss_terms(batch, prediction)
             return {**terms, "total": system.total_loss(terms)}, prediction
 
-        self._measure = measure
+        # One replica alone: statistics of all would be asked from the workers that do not validate.
+        self._measure = tf.function(
+            lambda batch: on_first_replica(strategy, strategy.run(measure, args=(batch,))))
 
     def __call__(self):
         """Returns ({"validation/name": float}, pictures {title: [B, H, W, 1 or 3]})."""
@@ -49,7 +52,7 @@ class Validation:
                     sums[name] = sums.get(name, 0.0) + size * float(value)
                 count += size
                 if not pictures:
-                    pictures.update(pictures_of(self._system, batch))
+                    pictures.update(pictures_of(self._system, batch, prediction))
                 if self._with_depth:
                     yield from zip(map(str, range(size)), prediction.scene.depth.numpy()[..., 0],
                                    batch.target_depth.numpy()[..., 0])
@@ -66,9 +69,18 @@ class Validation:
         return values, pictures
 
 
-def pictures_of(system, batch):
+def pictures_of_first_replica(strategy, system, batch):
+    """`pictures_of` the samples of a batch that this worker's first replica has."""
+    forward = lambda batch: on_first_replica(strategy, strategy.run(
+        system.forward, args=(batch,), kwargs={"training": False}))
+    if strategy.num_replicas_in_sync > 1:
+        forward = tf.function(forward)  # leaves out what other replicas would compute
+    batch = on_first_replica(strategy, batch)
+    return pictures_of(system, batch, forward(batch))
+
+
+def pictures_of(system, batch, prediction):
     """Frame, inverse depth and what the system has to show: {title: [B, H, W, 1 or 3]}."""
-    prediction = system.forward(batch, training=False)
     return {"frame": batch.target, "inverse depth": inverse_depth(prediction),
             **system.pictures(batch, prediction)}
 
