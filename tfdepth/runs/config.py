@@ -50,6 +50,9 @@ class TrainConfig:
     #                                        before this one, whose best weights are the first ones
     precision: str = "float32"             # of the networks, or "mixed_bfloat16"
     seed: int = 0                          # of initial weights, data order and augmentation
+    deterministic: bool = False            # bit for bit the same on a GPU, too: operations that sum
+    #                                        in any order are exchanged for slower ones, or fail
+    #                                        where there are none. CPUs are so without it
     log_every: int = 20                    # steps between lines of metrics.jsonl
     save_every: int = 0                    # steps between validation + checkpoint; 0 = an epoch
     keep_checkpoints: int = 3              # 2 or more of the newest stay, and the best

@@ -1,4 +1,5 @@
 """The training loop. It knows no method: it takes a system, data and an optimiser by config."""
+import contextlib
 import math
 import os
 import sys
@@ -16,7 +17,9 @@ from tfdepth.data.pipeline import open_source, sample_files, training_batches
 from tfdepth.data.unreadable import unreadable
 from tfdepth.runs.checkpoints import Checkpoints, list_steps
 from tfdepth.runs.config import check_config, first_stage_of, with_absolute_paths
-from tfdepth.runs.folder import RunFolder, open_run
+from tfdepth.runs.environment import record_start
+from tfdepth.runs.folder import RunFolder, locked_run
+from tfdepth.stopping import Stopping
 from tfdepth.systems import build_system
 from tfdepth.training.logs import RunLog
 from tfdepth.training.optimizers import learning_rate, optimizer_of
@@ -34,7 +37,8 @@ def train(config, workdir, strategy=None):
 
     A run that was stopped and started again gives the same weights, bit for bit on a CPU, as one
     that ran through: the checkpoint holds the optimiser and all counters, and data order and
-    augmentation are functions of seed and step.
+    augmentation are functions of seed and step. SIGTERM and Ctrl-C save and end it; see
+    tfdepth.stopping.
 
     Args:
       config: ExperimentConfig.
@@ -44,14 +48,23 @@ def train(config, workdir, strategy=None):
 
     Returns: RunFolder.
     Raises:
-      UserError: if config, data or folder are not fit.
+      UserError: if config, data or folder are not fit, or another process trains in the folder.
       NonFiniteError: if more steps than config.train.max_bad_steps were not finite.
       OSError: if a checkpoint cannot be written.
+      Terminated, KeyboardInterrupt: after SIGTERM and Ctrl-C.
     """
+    with contextlib.ExitStack() as stack:
+        return _train(config, workdir, strategy, stack)
+
+
+def _train(config, workdir, strategy, stack):
+    """`train`; what has to be closed at its end goes onto the ExitStack."""
     config = with_absolute_paths(config)
     check_config(config)
     strategy = strategy or tf.distribute.get_strategy()
     tf.keras.utils.set_random_seed(config.train.seed)
+    if config.train.deterministic:
+        tf.config.experimental.enable_op_determinism()  # until the process ends
     with strategy.scope():
         system = build_system(config.system, config.data.offsets, config.data.stereo,
                               config.train.precision)
@@ -75,7 +88,7 @@ def train(config, workdir, strategy=None):
     if begins and config.train.init_from and not first_stage:
         print(start_from(config.train.init_from, system, config.train.init_except))
     validation = Validation(system, split.validation, config) if split.validation else None
-    run = open_run(workdir, config)
+    run = stack.enter_context(locked_run(workdir, config))
     if begins and first_stage:
         print("first stage:")
         first = train(first_stage, f"{os.path.normpath(workdir)}-stage1", strategy)
@@ -88,22 +101,30 @@ def train(config, workdir, strategy=None):
                         "data have changed since. Give another folder to start anew.")
     if start:
         print(f"{run.path}: {'resumes' if start < last else 'is complete'} at step {start} of {last}")
-    if start >= last:
+    save_every = config.train.save_every or max(1, round(steps_per_epoch))
+    unmeasured_start = (start and validation and (start % save_every == 0 or start == last)
+                        and checkpoints.metric(start) is None)  # as it was ended before it was
+    if start >= last and not unmeasured_start:
         return run
+    record_start(run.environment, start)
     log = RunLog(run, start)
     batches = training_batches(source, config.train.batch_size, config.train.seed, start,
                                config.train.cache_megabytes)
     batches = iter(strategy.experimental_distribute_dataset(batches))
     train_step = make_train_step(strategy, system, optimizer, config.optimizer.clip_norm, learned)
-    save_every = config.train.save_every or max(1, round(steps_per_epoch))
     window, unmeasured = _Window(), _Unmeasured()
+    done = start
 
     def validate(step, bar):
-        """Measures and logs; returns the metric that picks the best, None without validation."""
+        """Measures and logs; returns the metric that picks the best, None if there is none, or no
+        time for it."""
         if validation is None:
             log.pictures(step, pictures_of(system, batch))
             return None
-        values, pictures = validation()
+        found = validation(stopping.asked)
+        if found is None:
+            return None
+        values, pictures = found
         log.scalars(step, values)
         log.pictures(step, pictures)
         summary = ", ".join(f"{name.split('/')[1]} {value:.4g}" for name, value in values.items())
@@ -111,8 +132,11 @@ def train(config, workdir, strategy=None):
         return values[config.train.best_metric]
 
     try:
-        with tqdm(total=last, initial=start, unit="step", disable=not sys.stderr.isatty(),
-                  dynamic_ncols=True) as bar:
+        with Stopping() as stopping, tqdm(total=last, initial=start, unit="step",
+                                          disable=not sys.stderr.isatty(),
+                                          dynamic_ncols=True) as bar:
+            if unmeasured_start:
+                checkpoints.set_metric(start, validate(start, bar))
             for step in range(start, last):
                 batch = _next(batches, source, config.train, step)
                 result = train_step(batch)
@@ -120,6 +144,7 @@ def train(config, workdir, strategy=None):
                     bad_steps.assign_add(1)
                     _report_bad(result, step, source, config.train, int(bad_steps))
                 done = step + 1
+                stopping.hold()
                 window.add(result)
                 unmeasured.add(result, step, source, config.train)
                 bar.update()
@@ -131,12 +156,18 @@ def train(config, workdir, strategy=None):
                                        "bad_steps": int(bad_steps)})
                     bar.set_postfix({name: f"{value:.4g}" for name, value in values.items()})
                     window = _Window()
-                if done % save_every == 0 or done == last:
-                    metric = validate(done, bar)
+                if done % save_every == 0 or done == last or stopping.asked():
+                    metric = validate(done, bar) if done % save_every == 0 or done == last else None
                     checkpoints.save(done, metric)
                     window.skip_time()
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt("the same command goes on from the last checkpoint") from None
+                    if stopping.asked():
+                        stopping.end(f"saved at step {done} of {last}; the same command goes on "
+                                     "from there")
+    except UserError as error:  # of the data: what was learnt from them until now is sound
+        if done > max([0, *list_steps(run.checkpoints)]):
+            checkpoints.save(done)
+        saved = f" The run is saved at step {done}." if done else ""
+        raise UserError(f"{error}{saved}") from error
     finally:
         log.close()
     return run
