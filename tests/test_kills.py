@@ -69,7 +69,7 @@ def test_killed_50_times_at_random_moments(tmp_path, capfd):
         if count < 5 or draw.random() < 0.2:
             time.sleep(draw.uniform(0.1, startup))
         else:
-            goal = before + draw.randint(1, 6)
+            goal = min(before + draw.randint(1, 6), STEPS)
             while newest(parts) < goal and time.monotonic() < begin + 300:
                 time.sleep(0.001)
             time.sleep(draw.uniform(0, 0.1))
