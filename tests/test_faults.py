@@ -413,7 +413,7 @@ def test_environment_names_code_and_machine(whole, tmp_path, capsys):
     assert listed[:-1] == list(start["packages"]) and listed[-1] == "pytest"
     assert start["packages"]["tensorflow"] == tf.__version__
     assert start["start_step"] == 0 and start["process"] == os.getpid()
-    assert "device:CPU:0" in start["devices"] and start["time_utc"].endswith("+00:00")
+    assert "CPU:0" in start["devices"] and start["time_utc"].endswith("+00:00")
     git = lambda *arguments: subprocess.run(
         ["git", "-C", tmp_path, "-c", "user.name=a", "-c", "user.email=a@b", *arguments],
         check=True, capture_output=True, text=True).stdout.strip()
