@@ -321,11 +321,22 @@ def test_full_disk_and_space_again(root, whole, tmp_path, monkeypatch, capsys):
     assert_same(loop.train(config_of(root), tmp_path / "run"), whole)
 
 
+def reading_config(root):
+    """Of a run that reads its frames anew in each epoch."""
+    return config_of(root, steps=24, save_every=15, cache_megabytes=0)
+
+
+@pytest.fixture(scope="module")
+def reading(root, tmp_path_factory):
+    """A longer run to which nothing happened."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(systems.SYSTEMS, ToyConfig, Toy)
+        return loop.train(reading_config(root), tmp_path_factory.mktemp("reading") / "run")
+
+
 @pytest.mark.parametrize("sequence", ["00", "01"])
-def test_files_that_disappear_in_mid_epoch(sequence, root, tmp_path, monkeypatch):
+def test_files_that_disappear_in_mid_epoch(sequence, root, reading, tmp_path, monkeypatch):
     """Of the training, and of the validation; what was learnt is saved, and the file is named."""
-    config = lambda: config_of(root, steps=24, save_every=15, cache_megabytes=0)
-    whole = loop.train(config(), tmp_path / "whole")
     frames = root / "sequences" / sequence / "image_0"
     away = frames.with_name("away")
     try:
@@ -333,13 +344,13 @@ def test_files_that_disappear_in_mid_epoch(sequence, root, tmp_path, monkeypatch
             at_step(3, lambda: frames.rename(away), patch)
             with pytest.raises(UserError, match=rf"{frames}/\d+\.png.* The run is saved at step "
                                r"\d+\.$") as error:
-                loop.train(config(), tmp_path / "run")
+                loop.train(reading_config(root), tmp_path / "run")
     finally:
         away.rename(frames)
     saved = int(re.search(r"step (\d+)\.$", str(error.value)).group(1))
     assert checkpoints.list_steps(tmp_path / "run" / "checkpoints") == [saved]
     assert "\n" not in str(error.value) and (saved == 15 if sequence == "01" else 3 <= saved < 15)
-    assert_same(loop.train(config(), tmp_path / "run"), whole, 24)
+    assert_same(loop.train(reading_config(root), tmp_path / "run"), reading, 24)
 
 
 class FusedToy(Toy):
