@@ -65,14 +65,12 @@ def test_killed_50_times_at_random_moments(tmp_path, capfd):
     for count, number in enumerate(signals):
         before, left = newest(parts), unfinished(parts)
         training.start(parts.path, steps)
-        begin = time.monotonic()
-        if count < 5 or draw.random() < 0.2:
-            time.sleep(draw.uniform(0.1, startup))
-        else:
-            goal = min(before + draw.randint(1, 6), STEPS)
-            while newest(parts) < goal and time.monotonic() < begin + 300:
-                time.sleep(0.001)
-            time.sleep(draw.uniform(0, 0.1))
+        starting = count < 5 or draw.random() < 0.2
+        goal = min(before + (6 if starting else draw.randint(1, 6)), STEPS)
+        limit = time.monotonic() + (draw.uniform(0.1, startup) if starting else 300)
+        while newest(parts) < goal and time.monotonic() < limit:
+            time.sleep(0.001)
+        time.sleep(draw.uniform(0, 0.1))
         begin = time.monotonic()
         code = training.end(number)
         if number == signal.SIGTERM:
