@@ -224,7 +224,8 @@ def test_console_stays_ours(tmp_path):
         out, err = run.communicate()
     assert run.returncode == 130
     assert out.startswith("1 training drives, 6 frames: 4 samples") and out.count("\n") == 1
-    assert err.strip() == "train.py: interrupted; the same command goes on from the last checkpoint"
+    assert re.fullmatch(r"train.py: interrupted; saved at step \d+ of 100000; the same command goes "
+                        "on from there", err.strip())
 
 
 def test_check_data(tmp_path, capsys):

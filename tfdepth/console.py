@@ -12,6 +12,7 @@ import warnings
 from absl import flags
 
 from tfdepth.checks import UserError
+from tfdepth.stopping import Terminated
 
 HELP = ("-h", "-help", "--help", "--helpfull", "--helpshort")
 CONFIGS = pathlib.Path(__file__).resolve().parents[1] / "configs"
@@ -31,7 +32,8 @@ def run(text, body, define=None, config=False, arguments=(), argv=None):
       arguments: names of positional arguments.
       argv: the command line without the program; None = sys.argv[1:].
 
-    Returns: the exit code: 2 for a mistake of the user, 130 after Ctrl-C, 1 for a failed run.
+    Returns: the exit code: 2 for a mistake of the user, 130 after Ctrl-C, 0 after SIGTERM where a
+      tool heeds it (tfdepth.stopping), 1 for a failed run.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     tool = text.split(":")[0].split("/")[-1].strip()
@@ -57,6 +59,9 @@ def run(text, body, define=None, config=False, arguments=(), argv=None):
     except KeyboardInterrupt as interrupt:
         print(f"{tool}: interrupted{'; ' if str(interrupt) else ''}{interrupt}", file=sys.stderr)
         return 130
+    except Terminated as end:
+        print(f"{tool}: ended by SIGTERM; {end}", file=sys.stderr)
+        return 0
     except flags.UnrecognizedFlagError as error:
         print(f"{tool}: there is no flag --{error.flagname}.{_near(error.flagname, values)} "
               "--help lists the flags.", file=sys.stderr)

@@ -1,6 +1,7 @@
 """tools/train.py: trains a system on videos, and evaluates it on the test drives.
 
 A run lives in one folder, --workdir. Started again with the same folder it goes on where it was.
+Ctrl-C saves and ends it (a second one ends it at once), and so does SIGTERM, with exit code 0.
 Without arguments it trains SfMLearner on a synthetic drive that is made on first use (minutes on
 two cores), and ends with tables and pictures.
 
@@ -18,6 +19,8 @@ import sys
 from tfdepth import console  # first: it refuses an unsupported Python
 
 from absl import flags
+
+from tfdepth.stopping import ended_by_sigterm
 
 
 def define_flags(values):
@@ -40,7 +43,8 @@ def train(values):
 
 
 def main(argv=None):
-    return console.run(__doc__, train, define_flags, config=True, argv=argv)
+    with ended_by_sigterm():
+        return console.run(__doc__, train, define_flags, config=True, argv=argv)
 
 
 if __name__ == "__main__":

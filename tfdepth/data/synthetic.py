@@ -16,6 +16,7 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -253,6 +254,7 @@ def _make(root: str, specification: dict, progress):
     drives = [DriveSpec(*drive) for drive in specification["drives"]]
     size, frame_count = tuple(specification["size"]), specification["frame_count"]
     lock, done, total = threading.Lock(), [0], len(drives) * frame_count
+    workers = _Workers()
 
     def frame_done():
         with lock:
@@ -261,12 +263,16 @@ def _make(root: str, specification: dict, progress):
                 progress(done[0], total)
 
     def make_drive(drive):
-        if not _render_elsewhere(root, drive, size, frame_count, frame_done):
+        if not workers.render(root, drive, size, frame_count, frame_done):
             render_drive(root, drive, size, frame_count, frame_done)
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     with concurrent.futures.ThreadPoolExecutor(min(cores or 1, len(drives))) as pool:
-        list(pool.map(make_drive, drives))
+        try:
+            list(pool.map(make_drive, drives))
+        except BaseException:  # SIGTERM and Ctrl-C too: nobody waits for, or writes, the rest
+            workers.end()
+            raise
     files = {}
     for folder, _, names in os.walk(root):
         for name in names:
@@ -289,23 +295,43 @@ synthetic.render_drive(root, synthetic.DriveSpec(*drive), tuple(size), frame_cou
 """
 
 
-def _render_elsewhere(root, drive, size, frame_count, frame_done) -> bool:
-    """Renders a drive in a fresh interpreter; False if that failed but may work in this one.
+class _Workers:
+    """Fresh interpreters that render.
 
     Not multiprocessing: its fresh workers run a caller's script that lacks a `__main__` guard
     again, and forked ones inherit TensorFlow's threads.
     """
-    job = json.dumps([sys.path, root, list(drive), list(size), frame_count])
-    try:
-        worker = subprocess.Popen(
-            [sys.executable, "-c", _WORKER, job], stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    except OSError:
-        return False
-    with worker:
-        for _ in worker.stdout:
-            frame_done()
-    if worker.returncode < 0:  # as Control-C does to all processes of a terminal
-        raise UserError(f"synthetic data: rendering drive {drive.name} was ended by signal "
-                        f"{-worker.returncode}; is there enough memory?")
-    return worker.returncode == 0
+
+    def __init__(self):
+        self._lock, self._running, self._ended = threading.Lock(), set(), False
+
+    def render(self, root, drive, size, frame_count, frame_done) -> bool:
+        """Renders a drive in a worker; False if that failed but may work in this process."""
+        job = json.dumps([sys.path, root, list(drive), list(size), frame_count])
+        with self._lock:
+            if self._ended:
+                return True
+            try:
+                worker = subprocess.Popen(
+                    [sys.executable, "-c", _WORKER, job], stdout=subprocess.PIPE,
+                    stderr=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"})
+            except OSError:
+                return False
+            self._running.add(worker)
+        with worker:
+            for _ in worker.stdout:
+                frame_done()
+        with self._lock:
+            self._running.discard(worker)
+        if worker.returncode < 0 and not self._ended:
+            memory = "; is there enough memory?" if worker.returncode == -signal.SIGKILL else "."
+            raise UserError(f"synthetic data: rendering drive {drive.name} was ended by "
+                            f"{signal.Signals(-worker.returncode).name}{memory}")
+        return worker.returncode == 0 or self._ended
+
+    def end(self):
+        """Ends all workers; what they made is not whole."""
+        with self._lock:
+            self._ended = True
+            for worker in self._running:
+                worker.kill()

@@ -2,17 +2,20 @@
 
 A checkpoint is a folder "step-00001234" with TensorFlow's files and metric.json. It is written
 under another name and renamed when complete, so that a crash or a full disk leaves the ones
-before it as they were. TensorFlow's own checksums show a damaged file on reading.
+before it as they were. TensorFlow's own checksums, and one in metric.json, show a damaged file on
+reading. The number in its name alone says which is the newest: clocks may be wrong.
 """
 import json
 import os
 import re
 import shutil
 import sys
+import zlib
 
 import tensorflow as tf
 
 from tfdepth.checks import UserError
+from tfdepth.files import write_atomically
 
 PREFIX = "state"
 NAME = re.compile(r"^step-(\d{8})$")
@@ -41,7 +44,7 @@ class Checkpoints:
                 shutil.rmtree(stale)
             unfinished.mkdir(parents=True)
             self.checkpoint.write(str(unfinished / PREFIX))
-            (unfinished / "metric.json").write_text(json.dumps({"metric": metric}) + "\n")
+            (unfinished / "metric.json").write_text(_metric_json(metric))
             if final.exists():
                 shutil.rmtree(final)
             unfinished.rename(final)
@@ -51,6 +54,17 @@ class Checkpoints:
             raise OSError(f"{final}: the checkpoint could not be written ({reason}); "
                           "the ones before it are intact") from error
         self._remove_old()
+
+    def metric(self, step):
+        """The metric of a checkpoint; None if it is unknown or damaged."""
+        return _metric(self.folder, step)
+
+    def set_metric(self, step, metric):
+        """Notes what was measured of the checkpoint of a step only after it was saved.
+
+        Raises: OSError: if it cannot be written.
+        """
+        write_atomically(self.folder / f"step-{step:08d}" / "metric.json", _metric_json(metric))
 
     def restore_newest(self):
         """Restores the newest checkpoint that is intact, with a warning for each that is not.
@@ -145,6 +159,17 @@ def restore(checkpoint, folder, step, partial=False):
 
 def _metric(folder, step):
     try:
-        return json.loads((folder / f"step-{step:08d}" / "metric.json").read_text())["metric"]
-    except (OSError, ValueError, KeyError, TypeError):
+        found = json.loads((folder / f"step-{step:08d}" / "metric.json").read_text())
+        metric = found["metric"]
+        checksum = found.get("checksum", _checksum(metric))  # older ones have none
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None  # its weights may be intact all the same
+    return metric if checksum == _checksum(metric) else None
+
+
+def _metric_json(metric):
+    return json.dumps({"metric": metric, "checksum": _checksum(metric)}) + "\n"
+
+
+def _checksum(metric):
+    return zlib.crc32(json.dumps(metric).encode())

@@ -55,6 +55,9 @@ class TrainConfig:
     sync_batch_norm: bool = False          # statistics of batch normalisation over all replicas, as
     #                                        one would have them; without: each replica its own
     seed: int = 0                          # of initial weights, data order and augmentation
+    deterministic: bool = False            # bit for bit the same on a GPU, too: operations that sum
+    #                                        in any order are exchanged for slower ones, or fail
+    #                                        where there are none. CPUs are so without it
     log_every: int = 20                    # steps between lines of metrics.jsonl
     save_every: int = 0                    # steps between validation + checkpoint; 0 = an epoch
     keep_checkpoints: int = 3              # 2 or more of the newest stay, and the best

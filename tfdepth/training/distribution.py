@@ -6,6 +6,7 @@ the first of them, the chief, alone writes the run folder. Everything that all w
 together, as reading statistics that differ between replicas, must be done by all in one order.
 """
 import contextlib
+import functools
 import json
 import os
 import re
@@ -133,18 +134,28 @@ def is_chief(strategy):
 
 def chiefs_number(strategy, number):
     """The chief's whole number >= 0, on all workers; each of them waits for all others here."""
+    return _sum_over_workers(strategy, number if is_chief(strategy) else 0)
+
+
+def any_worker(strategy, flag):
+    """Whether the flag is True on any worker; each of them waits for all others here."""
+    return _sum_over_workers(strategy, int(flag)) > 0
+
+
+def _sum_over_workers(strategy, number):
     workers = num_workers(strategy)
     if workers == 1:
         return number
-    mine = number if is_chief(strategy) else 0
+    total = _adder(strategy)(tf.constant(number, tf.int64))
+    return int(on_first_replica(strategy, total)) // (strategy.num_replicas_in_sync // workers)
 
-    @tf.function
-    def add():
-        return tf.distribute.get_replica_context().all_reduce(
-            tf.distribute.ReduceOp.SUM, tf.constant(mine, tf.int64))
 
-    total = int(on_first_replica(strategy, strategy.run(add)))
-    return total // (strategy.num_replicas_in_sync // workers)
+@functools.lru_cache(maxsize=1)
+def _adder(strategy):
+    """A compiled sum over all replicas."""
+    add = lambda number: tf.distribute.get_replica_context().all_reduce(
+        tf.distribute.ReduceOp.SUM, number)
+    return tf.function(lambda number: strategy.run(add, args=(number,)))
 
 
 def on_first_replica(strategy, values):

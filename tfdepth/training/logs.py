@@ -1,6 +1,8 @@
 """What a run writes down while it trains: metrics.jsonl and TensorBoard."""
+import contextlib
 import json
 import math
+import sys
 
 import tensorflow as tf
 
@@ -14,7 +16,7 @@ class RunLog:
     def __init__(self, folder, step):
         """Args: folder: RunFolder. step: steps that are done; lines of later ones, left by a run
         that was stopped after its last checkpoint, are removed, since they will be done again."""
-        self._metrics = folder.metrics
+        self._metrics, self._tensorboard = folder.metrics, folder.tensorboard
         if self._metrics.exists():
             write_atomically(self._metrics, "".join(_lines_up_to(self._metrics, step)))
         try:
@@ -35,18 +37,40 @@ class RunLog:
         except OSError as error:
             raise OSError(f"{self._metrics}: cannot be written ({error.strerror}); the last "
                           "checkpoint is intact") from error
-        with self._writer.as_default(step=step):
+        with self._events(step):
             for name, value in values.items():
                 tf.summary.scalar(name, value)
 
     def pictures(self, step, images):
-        """Writes {title: [B, H, W, 1 or 3] in [0, 1]} to TensorBoard."""
-        with self._writer.as_default(step=step):
+        """Writes {title: [B, H, W, 1 or 3] in [0, 1]} to TensorBoard.
+
+        Raises: OSError: if the disk is full.
+        """
+        with self._events(step):
             for title, image in images.items():
                 tf.summary.image(title, image, max_outputs=2)
 
     def close(self):
-        self._writer.close()
+        try:
+            self._writer.close()
+        except tf.errors.OpError as error:  # no reason to hide why the run ends
+            print(f"warning: {self._tensorboard}: cannot be written ({_reason(error)})",
+                  file=sys.stderr)
+
+    @contextlib.contextmanager
+    def _events(self, step):
+        """A context whose tf.summary calls go to TensorBoard's file."""
+        try:
+            with self._writer.as_default(step=step):
+                yield
+        except tf.errors.OpError as error:
+            raise OSError(f"{self._tensorboard}: cannot be written ({_reason(error)}); the last "
+                          "checkpoint is intact") from error
+
+
+def _reason(error):
+    """TensorFlow's words for what the system said, without its own place names."""
+    return str(error).splitlines()[0].split("; ")[-1][:120]
 
 
 class SilentLog:

@@ -1,4 +1,5 @@
 """The training loop. It knows no method: it takes a system, data and an optimiser by config."""
+import contextlib
 import math
 import os
 import sys
@@ -16,9 +17,12 @@ from tfdepth.data.pipeline import open_source, sample_files
 from tfdepth.data.unreadable import unreadable
 from tfdepth.runs.checkpoints import list_steps
 from tfdepth.runs.config import check_config, first_stage_of, with_absolute_paths
-from tfdepth.runs.folder import RunFolder, open_run
+from tfdepth.runs.environment import record_start
+from tfdepth.runs.folder import RunFolder, locked_run
+from tfdepth.stopping import Stopping
 from tfdepth.systems import build_system
-from tfdepth.training.distribution import distributed_batches, is_chief, replica_slices
+from tfdepth.training.distribution import (
+    any_worker, distributed_batches, is_chief, num_workers, replica_slices)
 from tfdepth.training.logs import RunLog, SilentLog
 from tfdepth.training.optimizers import learning_rate, optimizer_of
 from tfdepth.training.shared_checkpoints import SharedCheckpoints, merge_statistics
@@ -37,7 +41,8 @@ def train(config, workdir, strategy=None):
 
     A run that was stopped and started again gives the same weights, bit for bit on a CPU, as one
     that ran through: the checkpoint holds the optimiser and all counters, and data order and
-    augmentation are functions of seed and step.
+    augmentation are functions of seed and step. SIGTERM and Ctrl-C save and end it; see
+    tfdepth.stopping.
 
     Args:
       config: ExperimentConfig.
@@ -48,16 +53,25 @@ def train(config, workdir, strategy=None):
 
     Returns: RunFolder.
     Raises:
-      UserError: if config, data or folder are not fit.
+      UserError: if config, data or folder are not fit, or another process trains in the folder.
       NonFiniteError: if more steps than config.train.max_bad_steps were not finite.
       OSError: if a checkpoint cannot be written.
+      Terminated, KeyboardInterrupt: after SIGTERM and Ctrl-C.
     """
+    with contextlib.ExitStack() as stack:
+        return _train(config, workdir, strategy, stack)
+
+
+def _train(config, workdir, strategy, stack):
+    """`train`; what has to be closed at its end goes onto the ExitStack."""
     config = with_absolute_paths(config)
     check_config(config)
     strategy = strategy or tf.distribute.get_strategy()
     replica_slices(config.train.batch_size, strategy.num_replicas_in_sync, config.train.accumulate)
     chief = is_chief(strategy)
     tf.keras.utils.set_random_seed(config.train.seed)
+    if config.train.deterministic:
+        tf.config.experimental.enable_op_determinism()  # until the process ends
     with strategy.scope():
         system = build_system(config.system, config.data.offsets, config.data.stereo,
                               config.train.precision, config.train.sync_batch_norm)
@@ -83,7 +97,7 @@ def train(config, workdir, strategy=None):
         print(start_from(config.train.init_from, system, config.train.init_except))
     validation = (Validation(system, split.validation, config, strategy) if split.validation
                   else None)
-    run = open_run(workdir, config) if chief else RunFolder(workdir)
+    run = stack.enter_context(locked_run(workdir, config)) if chief else RunFolder(workdir)
     if begins and first_stage:
         print("first stage:")
         first = train(first_stage, f"{os.path.normpath(workdir)}-stage1", strategy)
@@ -97,23 +111,32 @@ def train(config, workdir, strategy=None):
                         "data have changed since. Give another folder to start anew.")
     if start:
         print(f"{run.path}: {'resumes' if start < last else 'is complete'} at step {start} of {last}")
-    if start >= last:
+    save_every = config.train.save_every or max(1, round(steps_per_epoch))
+    unmeasured_start = (start and validation and (start % save_every == 0 or start == last)
+                        and checkpoints.metric(start) is None)  # as it was ended before it was
+    if start >= last and not unmeasured_start:
         return run
+    if chief:
+        record_start(run.environment, start)
     log = RunLog(run, start) if chief else SilentLog()
     batches = distributed_batches(strategy, source, config.train, start)
     train_step = make_train_step(strategy, system, optimizer, config, learned)
-    save_every = config.train.save_every or max(1, round(steps_per_epoch))
     window, unmeasured = _Window(), _Unmeasured()
     measure_signs, watch = make_signs(strategy, system), CollapseWatch(last)
+    done = start
 
     def validate(step, bar):
-        """Measures and logs; returns the metric that picks the best, None without validation."""
+        """Measures and logs; returns the metric that picks the best, None if there is none, or no
+        time for it."""
         if not chief:
             return None
         if validation is None:
             log.pictures(step, pictures_of_first_replica(strategy, system, batch))
             return None
-        values, pictures = validation()
+        found = validation(stopping.asked)
+        if found is None:
+            return None
+        values, pictures = found
         log.scalars(step, values)
         log.pictures(step, pictures)
         summary = ", ".join(f"{name.split('/')[1]} {value:.4g}" for name, value in values.items())
@@ -121,8 +144,11 @@ def train(config, workdir, strategy=None):
         return values[config.train.best_metric]
 
     try:
-        with tqdm(total=last, initial=start, unit="step", disable=not sys.stderr.isatty(),
-                  dynamic_ncols=True) as bar:
+        with Stopping() as stopping, tqdm(total=last, initial=start, unit="step",
+                                          disable=not sys.stderr.isatty(),
+                                          dynamic_ncols=True) as bar:
+            if unmeasured_start:
+                checkpoints.set_metric(start, validate(start, bar))
             for step in range(start, last):
                 batch = _next(batches, source, config.train, step)
                 result = train_step(batch)
@@ -130,12 +156,14 @@ def train(config, workdir, strategy=None):
                     bad_steps.assign_add(1)
                     _report_bad(result, step, source, config.train, int(bad_steps.numpy()))
                 done = step + 1
+                stopping.hold()
                 window.add(result)
                 unmeasured.add(result, step, source, config.train)
                 bar.update()
                 if done % config.train.log_every == 0 or done == last:
                     signs = measure_signs(batch)
-                    watch.add(done, signs)
+                    if chief:
+                        watch.add(done, signs)
                     values = window.mean(config.train.batch_size)
                     log.scalars(done, {**values, **unmeasured.count(), **signs,
                                        "gradient_norm": float(result.gradient_norm),
@@ -143,14 +171,23 @@ def train(config, workdir, strategy=None):
                                        "bad_steps": int(bad_steps.numpy())})
                     bar.set_postfix({name: f"{value:.4g}" for name, value in values.items()})
                     window = _Window()
-                if done % save_every == 0 or done == last:
+                regular = done % save_every == 0 or done == last
+                if regular or any_worker(strategy, stopping.asked()):
                     merge_statistics(strategy, system.variables)
-                    metric = validate(done, bar)
+                    metric = validate(done, bar) if regular else None
                     checkpoints.save(done, metric)
                     merge_statistics(strategy, system.variables)
                     window.skip_time()
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt("the same command goes on from the last checkpoint") from None
+                    if any_worker(strategy, stopping.asked()):
+                        stopping.end(f"saved at step {done} of {last}; the same command goes on "
+                                     "from there")
+    except UserError as error:  # of the data: what was learnt from them until now is sound
+        if num_workers(strategy) > 1:  # the others do not know
+            raise
+        if done > max([0, *list_steps(run.checkpoints)]):
+            checkpoints.save(done)
+        saved = f" The run is saved at step {done}." if done else ""
+        raise UserError(f"{error}{saved}") from error
     finally:
         log.close()
     return run

@@ -25,6 +25,11 @@ class SharedCheckpoints(Checkpoints):
                 self.checkpoint.write(f"{scratch}/{PREFIX}")
         chiefs_number(self._strategy, step)
 
+    def set_metric(self, step, metric):
+        """As of Checkpoints, by the chief alone."""
+        if is_chief(self._strategy):
+            super().set_metric(step, metric)
+
     def restore_newest(self):
         """As of Checkpoints; all workers restore the one that the chief finds intact."""
         if is_chief(self._strategy):

@@ -38,14 +38,17 @@ class Validation:
         self._measure = tf.function(
             lambda batch: on_first_replica(strategy, strategy.run(measure, args=(batch,))))
 
-    def __call__(self):
-        """Returns ({"validation/name": float}, pictures {title: [B, H, W, 1 or 3]})."""
+    def __call__(self, stopped=lambda: False):
+        """Returns ({"validation/name": float}, pictures {title: [B, H, W, 1 or 3]}), or None once
+        `stopped`, asked between batches, is True."""
         sums, count, pictures = {}, 0, {}
 
         def predictions():
             """Yields (name, depth, truth) of every sample with depth; the rest is summed up."""
             nonlocal count
             for batch in self._batches:
+                if stopped():
+                    return
                 terms, prediction = self._measure(batch)
                 size = int(batch.target.shape[0])
                 for name, value in terms.items():
@@ -59,6 +62,8 @@ class Validation:
 
         result = evaluate_depth(predictions(), find_protocol(
             "depth_metres" if self._system.learns_from_depth else "depth"))
+        if stopped():
+            return None
         values = {f"validation/{name}": total / count for name, total in sums.items()}
         if self._with_depth:
             if result.metrics is None:
