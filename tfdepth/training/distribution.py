@@ -154,7 +154,7 @@ def _sum_over_workers(strategy, number):
 def _adder(strategy):
     """A compiled sum over all replicas."""
     add = lambda number: tf.distribute.get_replica_context().all_reduce(
-        tf.distribute.ReduceOp.SUM, number)
+        tf.distribute.ReduceOp.SUM, tf.identity(number))  # which is on the replica's device
     return tf.function(lambda number: strategy.run(add, args=(number,)))
 
 
