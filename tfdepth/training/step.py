@@ -42,29 +42,33 @@ def make_train_step(strategy, system, optimizer, config, variables=None):
     clip_norm = config.optimizer.clip_norm
     scaled = isinstance(optimizer, tf.keras.mixed_precision.LossScaleOptimizer)
 
-    def gradients_of_part(batch):
+    def gradients_of_part(batch, share):
+        """Of the share of the global batch that it is."""
         with rematerialization(config.train.rematerialize), tf.GradientTape() as tape:
             terms = system.loss_terms(batch, system.forward(batch, training=True))
             total = system.total_loss(terms)
-            scaled_total = optimizer.get_scaled_loss(total) if scaled else total
-        return tape.gradient(scaled_total, variables), {**terms, "total": total}
+            # Before its gradient, which other replicas add to where they share statistics.
+            part = total * share if replicas * parts > 1 else total
+            part = optimizer.get_scaled_loss(part) if scaled else part
+        weighted = tf.nest.map_structure(lambda value: value * share, {**terms, "total": total})
+        return tape.gradient(part, variables), weighted
 
-    def gradients_of_parts(batch):
-        """Of all parts: means of gradients and of terms."""
+    def gradients_of_parts(batch, share):
+        """Sums over all parts of the replica's share."""
         if parts == 1:
-            return gradients_of_part(batch)
+            return gradients_of_part(batch, share)
         size = batch.target.shape[0] // parts
         unreached = set()  # variables that the loss does not depend on have no gradient, not 0
 
         def body(part, sums, term_sums):
             rows = lambda tensor: None if tensor is None else tf.ensure_shape(
                 tensor[part * size:(part + 1) * size], [size, *tensor.shape[1:]])
-            gradients, terms = gradients_of_part(type(batch)(*map(rows, batch)))
+            gradients, terms = gradients_of_part(type(batch)(*map(rows, batch)), share / parts)
             unreached.update(k for k, gradient in enumerate(gradients) if gradient is None)
             return (part + 1,
-                    [total if gradient is None else total + gradient / parts
+                    [total if gradient is None else total + gradient
                      for total, gradient in zip(sums, gradients)],
-                    {name: term_sums[name] + value / parts for name, value in terms.items()})
+                    {name: term_sums[name] + value for name, value in terms.items()})
 
         zero = tf.zeros([], variables[0].dtype)
         _, sums, terms = tf.while_loop(
@@ -74,15 +78,13 @@ def make_train_step(strategy, system, optimizer, config, variables=None):
         return [None if k in unreached else total for k, total in enumerate(sums)], terms
 
     def gradients_of(batch):
-        gradients, terms = gradients_of_parts(batch)
+        share = tf.cast(tf.shape(batch.target)[0], batch.target.dtype) / config.train.batch_size
+        gradients, terms = gradients_of_parts(batch, share)
         # A number that is finite exactly when all images are.
         pixel_sum = tf.reduce_sum(batch.target_input) + tf.reduce_sum(batch.source_inputs)
         if replicas > 1:
-            share = tf.cast(tf.shape(batch.target)[0], pixel_sum.dtype) / config.train.batch_size
-            weighted = lambda value: None if value is None else value * share
             gradients, terms, pixel_sum = tf.distribute.get_replica_context().all_reduce(
-                tf.distribute.ReduceOp.SUM,
-                tf.nest.map_structure(weighted, (gradients, terms, pixel_sum)))
+                tf.distribute.ReduceOp.SUM, (gradients, terms, pixel_sum))
         gradients = optimizer.get_unscaled_gradients(gradients) if scaled else gradients
         norm = tf.linalg.global_norm(gradients)
         if clip_norm > 0:
