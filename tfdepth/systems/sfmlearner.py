@@ -92,7 +92,7 @@ class SfMLearner(System):
         return DepthPrediction(1.0 / disparities[0], disparities), encoded
 
     def loss_terms(self, batch, prediction):
-        photometric, smoothness, explainability = [], [], [tf.zeros([], batch.target.dtype)]
+        photometric, smoothness, explainability = [], [], [tf.zeros([])]
         for level, disparity in enumerate(prediction.scene.disparities):
             target, sources, views = self._views(batch, prediction, level)
             error = l1_error(views.images, target[:, tf.newaxis])          # [B, S, h, w, 3]
