@@ -13,8 +13,11 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import tensorflow as tf
+from cluster_config import ToyWithStatistics
 from data_folders import write_kitti
+from toy_system import ToyConfig
 
+from tfdepth import systems
 from tfdepth.checks import UserError
 from tfdepth.data.config import DataConfig
 from tfdepth.data.datasets import load_drives
@@ -143,24 +146,39 @@ def step_of(config, strategy, batch):
         [each.read_value().numpy() for each in system.variables if "moving_mean" in each.name])
 
 
-@pytest.mark.parametrize("config", [
-    SfMLearnerConfig(loss_weights=SfMLearnerWeights(explainability=0.2), normalization="batch"),
-    Monodepth2Config(num_levels=1)], ids=["sfmlearner", "monodepth2"])
-def test_replicas_have_the_loss_and_gradients_of_one(config, two_replicas, four_replicas,
-                                                     request):
-    """Of five samples, which neither 2 nor 4 divides. A rounding in float32 turns some signs and
-    minima of noise, which moves single gradients by some thousandths; in float64 none does."""
+def assert_steps_agree(several, one, tolerance):
+    """Losses, gradients and moving means, up to parts of the largest number."""
+    np.testing.assert_allclose(several.numbers[:-1], one.numbers[:-1], rtol=tolerance / 1000)
+    np.testing.assert_allclose(several.numbers[-1], one.numbers[-1], rtol=tolerance)
+    for found, expected in zip(several.gradients, one.gradients):
+        assert np.linalg.norm(found - expected) <= tolerance * (
+            np.linalg.norm(expected) + 1e-3 * one.numbers[-1])
+    for found, expected in zip(several.moving, one.moving):
+        np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance / 1000)
+
+
+def test_four_replicas_and_two_have_the_gradients_of_one(four_replicas, two_replicas, request,
+                                                         monkeypatch):
+    """Of five samples, which neither divides; the toy system, in float64, is exact."""
     request.addfinalizer(lambda: tf.keras.backend.set_floatx("float32"))
     tf.keras.backend.set_floatx("float64")
+    monkeypatch.setitem(systems.SYSTEMS, ToyConfig, ToyWithStatistics)
     batch = batch_of(5, 64, 96)
-    one = step_of(config, tf.distribute.get_strategy(), batch)
+    one = step_of(ToyConfig(), tf.distribute.get_strategy(), batch)
     for strategy in (two_replicas, four_replicas):
-        several = step_of(config, strategy, batch)
-        np.testing.assert_allclose(several.numbers, one.numbers, rtol=1e-7)
-        for found, expected in zip(several.gradients, one.gradients):
-            assert np.linalg.norm(found - expected) <= 1e-6 * np.linalg.norm(expected) + 1e-9
-        for found, expected in zip(several.moving, one.moving):
-            np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-9)
+        assert_steps_agree(step_of(ToyConfig(), strategy, batch), one, 1e-6)
+
+
+@pytest.mark.parametrize("config", [
+    SfMLearnerConfig(loss_weights=SfMLearnerWeights(explainability=0.2), normalization="batch"),
+    Monodepth2Config()], ids=["sfmlearner", "monodepth2"])
+def test_two_replicas_have_the_gradients_of_one(config, two_replicas):
+    """Rounding in float32 turns some signs and minima of noise, which moves gradients of single
+    layers by up to a hundredth; other statistics or shares move them by much more."""
+    batch = tf.nest.map_structure(lambda tensor: tensor if tensor is None else tf.cast(
+        tensor, tf.float32), batch_of(5, 64, 96))
+    one = step_of(config, tf.distribute.get_strategy(), batch)
+    assert_steps_agree(step_of(config, two_replicas, batch), one, 2e-2)
 
 
 def test_synchronized_normalization_against_that_of_the_whole_batch(two_replicas):

@@ -49,7 +49,7 @@ class Toy(System):
         poisoned = tf.reduce_max(batch.target) > self.config.poison
         size = tf.reduce_mean(prediction.scene.disparities[0]**2)
         return {"photometric": tf.reduce_mean(tf.abs(views.images - batch.target[:, tf.newaxis])),
-                "size": tf.where(poisoned, float("inf"), size)}
+                "size": tf.where(poisoned, tf.cast(float("inf"), size.dtype), size)}
 
     def pictures(self, batch, prediction):
         return {"disparity": prediction.scene.disparities[0]}

@@ -94,7 +94,7 @@ class SfMLearner(System):
         return DepthPrediction(1.0 / disparities[0], disparities), encoded
 
     def loss_terms(self, batch, prediction):
-        photometric, smoothness, explainability = [], [], [tf.zeros([], batch.target.dtype)]
+        photometric, smoothness, explainability = [], [], [tf.zeros([])]
         for level, disparity in enumerate(prediction.scene.disparities):
             photometric.append(recomputed(
                 lambda prediction, level=level: self._photometric(batch, prediction, level),
