@@ -169,6 +169,7 @@ def test_four_replicas_and_two_have_the_gradients_of_one(four_replicas, two_repl
         assert_steps_agree(step_of(ToyConfig(), strategy, batch), one, 1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", [
     SfMLearnerConfig(loss_weights=SfMLearnerWeights(explainability=0.2), normalization="batch"),
     Monodepth2Config()], ids=["sfmlearner", "monodepth2"])
