@@ -29,7 +29,7 @@ from tfdepth.data import synthetic
 from tfdepth.runs import checkpoints, environment
 from tfdepth.runs.folder import RunFolder
 from tfdepth.stopping import Stopping, Terminated
-from tfdepth.training import loop
+from tfdepth.training import distribution, loop
 from tfdepth.training.optimizers import optimizer_of
 from tfdepth.training.validation import Validation
 
@@ -371,7 +371,7 @@ class FusedToy(Toy):
 
 def test_nan_that_a_fused_convolution_hides(root, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(systems.SYSTEMS, ToyConfig, FusedToy)
-    real_batches, real_step, results = loop.training_batches, loop.make_train_step, []
+    real_batches, real_step, results = distribution.training_batches, loop.make_train_step, []
 
     def with_nan(*arguments):
         poison = lambda number, batch: batch._replace(target_input=tf.where(
@@ -382,7 +382,7 @@ def test_nan_that_a_fused_convolution_hides(root, tmp_path, monkeypatch, capsys)
         step = real_step(*arguments)
         return lambda batch: results.append(step(batch)) or results[-1]
 
-    monkeypatch.setattr(loop, "training_batches", with_nan)
+    monkeypatch.setattr(distribution, "training_batches", with_nan)
     monkeypatch.setattr(loop, "make_train_step", recording)
     with pytest.raises(loop.NonFiniteError, match="step 2: the images is not finite; samples: 00"):
         loop.train(config_of(root), tmp_path / "stops")
