@@ -30,7 +30,7 @@ class NonFiniteError(RuntimeError):
     """A loss or gradient was infinite or not a number."""
 
 
-def train(config, workdir, strategy=None):
+def train(config, workdir, strategy=None, share=1.0):
     """Trains as `config` says, from the newest checkpoint in `workdir` where there is one.
 
     A run that was stopped and started again gives the same weights, bit for bit on a CPU, as one
@@ -42,6 +42,8 @@ def train(config, workdir, strategy=None):
       workdir: the run folder; made, or of the same run. A first stage has a folder of its own
         beside it, `workdir`-stage1.
       strategy: tf.distribute.Strategy; None = the current one.
+      share: of the run's steps, after which it pauses with a validation and a checkpoint; a call
+        with a larger share goes on from there.
 
     Returns: RunFolder.
     Raises:
@@ -64,6 +66,7 @@ def train(config, workdir, strategy=None):
         print(describe(source))
         steps_per_epoch = source.num_samples / config.train.batch_size
         last = config.train.steps or math.ceil(config.train.epochs * steps_per_epoch)
+        stop = max(1, round(share * last))
         system.create_variables(config.data.size)
         optimizer, learned = optimizer_of(config, system, steps_per_epoch, last)
         bad_steps = tf.Variable(0, trainable=False, dtype=tf.int64)
@@ -89,7 +92,7 @@ def train(config, workdir, strategy=None):
                         "data have changed since. Give another folder to start anew.")
     if start:
         print(f"{run.path}: {'resumes' if start < last else 'is complete'} at step {start} of {last}")
-    if start >= last:
+    if start >= stop:
         return run
     log = RunLog(run, start)
     batches = training_batches(source, config.train.batch_size, config.train.seed, start,
@@ -114,9 +117,9 @@ def train(config, workdir, strategy=None):
         return values[config.train.best_metric]
 
     try:
-        with tqdm(total=last, initial=start, unit="step", disable=not sys.stderr.isatty(),
+        with tqdm(total=stop, initial=start, unit="step", disable=not sys.stderr.isatty(),
                   dynamic_ncols=True) as bar:
-            for step in range(start, last):
+            for step in range(start, stop):
                 batch = _next(batches, source, config.train, step)
                 result = train_step(batch)
                 if not (result.applied or result.overflowed):
@@ -126,7 +129,7 @@ def train(config, workdir, strategy=None):
                 window.add(result)
                 unmeasured.add(result, step, source, config.train)
                 bar.update()
-                if done % config.train.log_every == 0 or done == last:
+                if done % config.train.log_every == 0 or done == stop:
                     signs = measure_signs(batch)
                     watch.add(done, signs)
                     values = window.mean(config.train.batch_size)
@@ -136,7 +139,7 @@ def train(config, workdir, strategy=None):
                                        "bad_steps": int(bad_steps)})
                     bar.set_postfix({name: f"{value:.4g}" for name, value in values.items()})
                     window = _Window()
-                if done % save_every == 0 or done == last:
+                if done % save_every == 0 or done == stop:
                     metric = validate(done, bar)
                     checkpoints.save(done, metric)
                     window.skip_time()
