@@ -7,6 +7,7 @@ leaves a state from which the search goes on.
 import json
 import os
 import time
+import warnings
 
 import keras_tuner
 from keras_tuner.engine.trial import TrialStatus
@@ -76,6 +77,11 @@ class RandomOracle(_Search, keras_tuner.oracles.RandomSearchOracle):
 class BayesianOracle(_Search, keras_tuner.oracles.BayesianOptimizationOracle):
     """Values where a Gaussian process, fitted to the trials until then, hopes for most; the first
     ones are drawn."""
+
+    def populate_space(self, trial_id):
+        with warnings.catch_warnings():  # few trials leave the process's scale open, which is fine
+            warnings.filterwarnings("ignore", module="sklearn")
+            return super().populate_space(trial_id)
 
 
 class HyperbandOracle(_Search, keras_tuner.oracles.HyperbandOracle):

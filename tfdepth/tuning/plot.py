@@ -2,9 +2,10 @@
 import numpy as np
 
 from tfdepth.evaluation.plots import PALETTE
+from tfdepth.tuning.ranges import short_names
 
 _BEST, _GIVEN = PALETTE[1], "black"
-_COLOURS = "viridis"
+_COLOURS, _DARK = "viridis", 0.85
 _AXIS, _HEIGHT, _DPI = 1.7, 4.4, 110   # inches an axis, inches, dots an inch
 
 
@@ -16,12 +17,11 @@ def draw_trials(rows, ranges, objective):
       ranges: {field: Range}, an axis each; logarithmic where the range is.
       objective: name of the score.
 
-    Returns: a matplotlib Figure. A line has a gap where a field does not count for its trial.
+    Returns: a matplotlib Figure. A line has no point where a field does not count for its trial.
     """
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
     from matplotlib.figure import Figure
-    from tfdepth.tuning.ranges import short_names
     fields = list(ranges)
     scores = [row.score for row in rows]
     axes_of = [_Axis(ranges[field], [row.values.get(field) for row in rows]) for field in fields]
@@ -39,24 +39,26 @@ def draw_trials(rows, ranges, objective):
             axes.plot([place - 0.02, place + 0.02], [height, height], color="0.3", linewidth=1)
             axes.text(place + 0.04, height, text, ha="left", va="center", fontsize=8, zorder=6,
                       bbox={"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 0.6})
-    colour = ScalarMappable(Normalize(min(scores), max(scores)), _COLOURS)
+    spread = max(scores) - min(scores)  # colours end before they are too pale
+    colour = ScalarMappable(Normalize(min(scores), min(scores) + spread / _DARK), _COLOURS)
     for row in reversed(rows):  # the best one above all
         best = row is rows[0]
-        heights = [axis.height(value) for axis, value in zip(
-            axes_of, [*(row.values.get(field) for field in fields), row.score])]
+        values = [*(row.values.get(field) for field in fields), row.score]
+        places = [place for place, value in enumerate(values) if value is not None]
+        heights = [axes_of[place].height(values[place]) for place in places]
         style = {"color": _BEST, "linewidth": 3.0} if best else {
             "color": _GIVEN, "linewidth": 1.6, "linestyle": "--"} if row.as_given else {
             "color": colour.to_rgba(row.score), "linewidth": 1.1, "alpha": 0.8}
         label = (f"best: {row.name}" + (", the config as given" if row.as_given else "") if best
                  else "the config as given" if row.as_given else None)
-        axes.plot(range(len(heights)), heights, label=label, marker="o", markersize=4,
+        axes.plot(places, heights, label=label, marker="o", markersize=4,
                   zorder=4 if best else 3, **style)
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.04), ncol=2, frameon=False, fontsize=9)
     return figure
 
 
 class _Axis:
-    """Heights in [0, 1] of the values of a field, or of the score; NaN of what is missing."""
+    """Heights in [0, 1] of the values of a field, or of the score."""
 
     def __init__(self, found, values):
         """Args: found: Range; None: of the score. values: what has to find a place."""
@@ -78,8 +80,6 @@ class _Axis:
         return np.log10(value) if self._log else float(value)
 
     def height(self, value):
-        if value is None:
-            return np.nan
         number = self._choices.index(value) if self._choices else self._scaled(value)
         return (number - self._low) / (self._high - self._low)
 
