@@ -155,6 +155,8 @@ def test_bayesian_search_goes_where_it_is_better(config_file, tmp_path, monkeypa
                                f"{RATE}=1e-5:3e-1:log")) == 0
     scores = [float(row["validation/photometric"]) for _, row in sorted(rows_of(folder).items())]
     assert scores[0] == 1.0                        # the config as it is: 0.001
+    state = json.loads((folder / "keras_tuner" / "trial_00" / "trial.json").read_text())
+    assert state["hyperparameters"]["values"][RATE] == 1e-3    # and keras-tuner knows
     assert min(scores[6:]) < min(scores[:6]) and np.median(scores[6:]) < np.median(scores[:6])
     assert "% below the config as it was given (1 at step 8)" in capsys.readouterr().out
 

@@ -39,7 +39,14 @@ class _Search:
         return super().populate_space(trial_id)
 
     def _as_given(self):
-        return {AS_GIVEN: True}
+        """Values of the config as it is, as far as they are in the ranges: keras-tuner would draw
+        those that are missing, and learn from them."""
+        found = keras_tuner.HyperParameters()
+        for each in self.hyperparameters.space:
+            found.merge([each])
+            if found.is_active(each):
+                found.values[each.name] = each.default
+        return {**found.values, AS_GIVEN: True}
 
     def _compute_values_hash(self, values):
         return super()._compute_values_hash(

@@ -61,7 +61,7 @@ class ConfigModel(keras_tuner.HyperModel):
                 value = hp.Choice(found.field, texts, default=default)
                 return None if value is None else found.choices[texts.index(value)]
             sampling = "log" if found.log else "linear"
-            default = given if found.low <= given <= found.high else found.low
+            default = min(max(given, found.low), found.high)
             if isinstance(found.low, int):
                 return hp.Int(found.field, found.low, found.high, sampling=sampling,
                               default=default)
@@ -72,12 +72,22 @@ class ConfigModel(keras_tuner.HyperModel):
         """Trains a run for a share of its steps. Returns: {objective: its smallest value}."""
         tf.keras.backend.clear_session()
         gc.collect()
-        train(config, workdir, share=share)
+        logger = tf.get_logger()
+        logger.addFilter(_tells_news)
+        try:
+            train(config, workdir, share=share)
+        finally:
+            logger.removeFilter(_tells_news)
         name = config.train.best_metric
         scores = [value for value in history(workdir, name).values() if value is not None]
         if not scores:
             raise NonFiniteError(f"{name} was never a finite number")
         return {name: min(scores)}
+
+
+def _tells_news(record):
+    """False of TensorFlow's warning that functions are traced again: each trial has its own."""
+    return "triggered tf.function retracing" not in record.getMessage()
 
 
 def _plain(value):
