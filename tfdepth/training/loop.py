@@ -36,7 +36,7 @@ class NonFiniteError(RuntimeError):
     """A loss or gradient was infinite or not a number."""
 
 
-def train(config, workdir, strategy=None):
+def train(config, workdir, strategy=None, share=1.0):
     """Trains as `config` says, from the newest checkpoint in `workdir` where there is one.
 
     A run that was stopped and started again gives the same weights, bit for bit on a CPU, as one
@@ -50,6 +50,8 @@ def train(config, workdir, strategy=None):
         beside it, `workdir`-stage1.
       strategy: tf.distribute.Strategy; None = the current one. Of several workers all call this;
         the chief alone writes.
+      share: of the run's steps, after which it pauses with a validation and a checkpoint; a call
+        with a larger share goes on from there.
 
     Returns: RunFolder.
     Raises:
@@ -59,10 +61,10 @@ def train(config, workdir, strategy=None):
       Terminated, KeyboardInterrupt: after SIGTERM and Ctrl-C.
     """
     with contextlib.ExitStack() as stack:
-        return _train(config, workdir, strategy, stack)
+        return _train(config, workdir, strategy, share, stack)
 
 
-def _train(config, workdir, strategy, stack):
+def _train(config, workdir, strategy, share, stack):
     """`train`; what has to be closed at its end goes onto the ExitStack."""
     config = with_absolute_paths(config)
     check_config(config)
@@ -84,6 +86,7 @@ def _train(config, workdir, strategy, stack):
             print(describe(source))
         steps_per_epoch = source.num_samples / config.train.batch_size
         last = config.train.steps or math.ceil(config.train.epochs * steps_per_epoch)
+        stop = max(1, round(share * last))
         system.create_variables(config.data.size)
         optimizer, learned = optimizer_of(config, system, steps_per_epoch, last)
         bad_steps = tf.Variable(0, trainable=False, dtype=tf.int64)
@@ -112,9 +115,9 @@ def _train(config, workdir, strategy, stack):
     if start:
         print(f"{run.path}: {'resumes' if start < last else 'is complete'} at step {start} of {last}")
     save_every = config.train.save_every or max(1, round(steps_per_epoch))
-    unmeasured_start = (start and validation and (start % save_every == 0 or start == last)
+    unmeasured_start = (start and validation and (start % save_every == 0 or start == stop)
                         and checkpoints.metric(start) is None)  # as it was ended before it was
-    if start >= last and not unmeasured_start:
+    if start >= stop and not unmeasured_start:
         return run
     if chief:
         record_start(run.environment, start)
@@ -144,12 +147,12 @@ def _train(config, workdir, strategy, stack):
         return values[config.train.best_metric]
 
     try:
-        with Stopping() as stopping, tqdm(total=last, initial=start, unit="step",
+        with Stopping() as stopping, tqdm(total=stop, initial=start, unit="step",
                                           disable=not sys.stderr.isatty(),
                                           dynamic_ncols=True) as bar:
             if unmeasured_start:
                 checkpoints.set_metric(start, validate(start, bar))
-            for step in range(start, last):
+            for step in range(start, stop):
                 batch = _next(batches, source, config.train, step)
                 result = train_step(batch)
                 if not (result.applied or result.overflowed):
@@ -160,7 +163,7 @@ def _train(config, workdir, strategy, stack):
                 window.add(result)
                 unmeasured.add(result, step, source, config.train)
                 bar.update()
-                if done % config.train.log_every == 0 or done == last:
+                if done % config.train.log_every == 0 or done == stop:
                     signs = measure_signs(batch)
                     if chief:
                         watch.add(done, signs)
@@ -171,7 +174,7 @@ def _train(config, workdir, strategy, stack):
                                        "bad_steps": int(bad_steps.numpy())})
                     bar.set_postfix({name: f"{value:.4g}" for name, value in values.items()})
                     window = _Window()
-                regular = done % save_every == 0 or done == last
+                regular = done % save_every == 0 or done == stop
                 if regular or any_worker(strategy, stopping.asked()):
                     merge_statistics(strategy, system.variables)
                     metric = validate(done, bar) if regular else None

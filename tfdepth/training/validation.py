@@ -9,6 +9,19 @@ from tfdepth.evaluation.depth_metrics import (
 from tfdepth.training.distribution import on_first_replica
 
 
+def measures_depth(drives, learns_from_depth):
+    """Whether depth metrics are measured on the drives of a validation."""
+    return learns_from_depth or all(drive.depth_paths is not None for drive in drives)
+
+
+def metrics_to_be_small(loss_terms, with_depth):
+    """Names "validation/..." of what is measured and best when it is smallest."""
+    names = [*loss_terms, "total"]
+    if with_depth:
+        names += [name for name in STANDARD_METRICS if name not in HIGHER_IS_BETTER]
+    return [f"validation/{name}" for name in names]
+
+
 class Validation:
     """Loss terms, and depth metrics where all drives have depth; loss terms are of full batches."""
 
@@ -18,13 +31,9 @@ class Validation:
         Raises: UserError: if config.train.best_metric will not be among the values, or the drives
         have no samples."""
         self._system = system
-        self._with_depth = system.learns_from_depth or all(
-            drive.depth_paths is not None for drive in drives)
-        names = [*system.loss_weights, "total"]
-        if self._with_depth:
-            names += [name for name in STANDARD_METRICS if name not in HIGHER_IS_BETTER]
+        self._with_depth = measures_depth(drives, system.learns_from_depth)
         check_choice("--config.train.best_metric (the smallest is best)", config.train.best_metric,
-                     [f"validation/{name}" for name in names])
+                     metrics_to_be_small(system.loss_weights, self._with_depth))
         self._batches = evaluation_batches(
             open_source(drives, config.data, system.learns_from_depth), config.train.batch_size,
             config.train.validation_samples, self._with_depth, config.train.cache_megabytes)
