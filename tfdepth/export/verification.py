@@ -1,0 +1,86 @@
+"""Whether an exported model says what the Python model says, without tfdepth at hand."""
+import pathlib
+import subprocess
+import sys
+import tempfile
+from typing import Mapping, NamedTuple
+
+import numpy as np
+
+# Of the answers to one request: rounding of float32, and of half precision at other places.
+TOLERANCES = {"float32": 1e-5, "mixed_bfloat16": 3e-2, "mixed_float16": 5e-3}
+
+
+class Verified(NamedTuple):
+    """What a fresh process found."""
+    answers: Mapping[str, Mapping[str, np.ndarray]]  # {signature: {output: array}}
+    seconds: float                                   # median, of `depth` of a single image
+    errors: Mapping[str, float]                      # of each signature, see `largest_error`
+
+
+def largest_error(found, expected):
+    """The largest |found - expected| / |expected|; of a motion, whose numbers may be 0, that of the
+    rotation / 1, and that of the translation / its largest number.
+
+    Raises: RuntimeError: if shapes differ or a number is not finite.
+    """
+    errors = []
+    for name, values in expected.items():
+        if name not in found or found[name].shape != values.shape or not (
+                np.isfinite(found[name]).all()):
+            shape = found[name].shape if name in found else None
+            raise RuntimeError(f"the exported model's {name} has shape {shape}, or holds numbers "
+                               f"that are not finite; expected {values.shape}.")
+        scale = np.abs(values)
+        if name == "source_from_target":
+            scale = np.ones_like(scale)
+            scale[..., :3, 3] = np.abs(values[..., :3, 3]).max(axis=-1, keepdims=True)
+        errors.append(np.max(np.abs(found[name] - values) / scale))
+    return float(max(errors))
+
+
+def mean_error(found, expected):
+    """abs_rel of a depth map against the reference's."""
+    return float(np.mean(np.abs(found - expected) / expected))
+
+
+def reload_and_ask(folder, requests):
+    """Runs requests through a SavedModel in a process that cannot import tfdepth.
+
+    Args: requests: as `sampling.sample_requests`.
+    Returns: {signature: {output: array}}, and the median seconds of `depth` of one image.
+    Raises: RuntimeError: if it cannot; with the end of what the process printed.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        asked, answered = (str(pathlib.Path(scratch, name)) for name in ("in.npz", "out.npz"))
+        np.savez(asked, **{f"{signature}/{name}": np.array(value) for signature, inputs in
+                           requests.items() for name, value in inputs.items()})
+        program = pathlib.Path(__file__).with_name("reloading.py")
+        done = subprocess.run([sys.executable, "-I", str(program), str(folder), asked, answered],
+                              check=False, capture_output=True, text=True)
+        if done.returncode:
+            raise RuntimeError("the exported model does not run without tfdepth: "
+                               f"{done.stderr.strip()[-2000:]}")
+        answers = {}
+        with np.load(answered) as file:
+            for key in file.files:
+                signature, _, output = key.partition("/")
+                answers.setdefault(signature, {})[output] = file[key]
+    return answers, float(answers.pop("seconds")[""])
+
+
+def verify(folder, requests, expected, precision) -> Verified:
+    """Compares a SavedModel, in a fresh process, with the Python model.
+
+    Args: requests, expected: as `sampling` makes them. precision: of the model, of PRECISIONS.
+    Raises: RuntimeError: if it does not run without tfdepth, or says something else.
+    """
+    answers, seconds = reload_and_ask(folder, requests)
+    errors = {}
+    for signature, outputs in expected.items():
+        errors[signature] = largest_error(answers.get(signature, {}), outputs)
+        if errors[signature] > TOLERANCES[precision]:
+            raise RuntimeError(
+                f"the exported model's signature {signature} differs from the Python model by "
+                f"{errors[signature]:.2g}, relatively; expected {TOLERANCES[precision]:g}.")
+    return Verified(answers, seconds, errors)
