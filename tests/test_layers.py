@@ -9,7 +9,7 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "tfdepth"
 # From the top to the bottom; a part may import itself and what stands below it.
-LAYERS = ("training", "predictions", "evaluation", "inference", "weights", "runs", "systems",
+LAYERS = ("training", "predictions", "export", "evaluation", "inference", "weights", "runs", "systems",
           "networks", "losses", "data", "geometry", "console", "structures", "files", "checks")
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

@@ -62,7 +62,7 @@ def export_run(workdir, output, file_format="saved_model", precision="float32", 
       show: called with lines of text for the user.
 
     Returns: the facts that export.json in `output` holds.
-    Raises: UserError: a bad argument, or no run. RuntimeError: if the exported model does not say
+    Raises: UserError: a bad argument, or no run. ExportFailed: if the exported model does not say
       what the Python model says.
     """
     check_choice("--format", file_format, FORMATS)

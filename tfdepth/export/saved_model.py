@@ -27,7 +27,7 @@ def verify_saved_model(folder, predictor, reference, precision):
     """Facts for export.json about a SavedModel that says what its Python model says.
 
     Args: predictor: Predictor of the precision. reference: Predictor in float32.
-    Raises: RuntimeError: as `verify`.
+    Raises: ExportFailed: as `verify`.
     """
     size = tuple(side + side // 4 + 1 for side in predictor.size)  # neither whole multiple nor even
     requests = sample_requests(predictor, BATCH_SIZE, size)

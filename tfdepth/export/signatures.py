@@ -67,14 +67,15 @@ def described(predictor):
     axes = {"encoded": "[B] JPEG or PNG files", "intrinsics": "[B, 3, 3] pixels of the images",
             "sources": sources}
     maps = dict.fromkeys(("depth", "disparity"), "float32 [B, h, w, 1]")
-    lead = "B" if predictor.system.motion_from_pairs else f"B, {len(predictor.offsets)}"
+    count = "B" if predictor.system.motion_from_pairs else f"B, {len(predictor.offsets)}"
     found = {}
     for name in signature_names(predictor.system):
         types = input_types(name, predictor.system)
         form = axes["encoded"] if "encoded" in types else "[B, h, w, 3]"
         found[name] = {
             "inputs": {key: f"{dtype.name} {axes.get(key, form)}" for key, dtype in types.items()},
-            "outputs": {"source_from_target": f"float32 [{lead}, 4, 4]"} if name == "pose" else maps}
+            "outputs": maps if name != "pose" else {
+                "source_from_target": f"float32 [{count}, 4, 4]"}}
     return found
 
 

@@ -11,6 +11,10 @@ import numpy as np
 TOLERANCES = {"float32": 1e-5, "mixed_bfloat16": 3e-2, "mixed_float16": 5e-3}
 
 
+class ExportFailed(RuntimeError):
+    """The exported model does not run, or does not say what the Python model says."""
+
+
 class Verified(NamedTuple):
     """What a fresh process found."""
     answers: Mapping[str, Mapping[str, np.ndarray]]  # {signature: {output: array}}
@@ -22,14 +26,14 @@ def largest_error(found, expected):
     """The largest |found - expected| / |expected|; of a motion, whose numbers may be 0, that of the
     rotation / 1, and that of the translation / its largest number.
 
-    Raises: RuntimeError: if shapes differ or a number is not finite.
+    Raises: ExportFailed: if shapes differ or a number is not finite.
     """
     errors = []
     for name, values in expected.items():
         if name not in found or found[name].shape != values.shape or not (
                 np.isfinite(found[name]).all()):
             shape = found[name].shape if name in found else None
-            raise RuntimeError(f"the exported model's {name} has shape {shape}, or holds numbers "
+            raise ExportFailed(f"the exported model's {name} has shape {shape}, or holds numbers "
                                f"that are not finite; expected {values.shape}.")
         scale = np.abs(values)
         if name == "source_from_target":
@@ -49,7 +53,7 @@ def reload_and_ask(folder, requests):
 
     Args: requests: as `sampling.sample_requests`.
     Returns: {signature: {output: array}}, and the median seconds of `depth` of one image.
-    Raises: RuntimeError: if it cannot; with the end of what the process printed.
+    Raises: ExportFailed: if it cannot; with the end of what the process printed.
     """
     with tempfile.TemporaryDirectory() as scratch:
         asked, answered = (str(pathlib.Path(scratch, name)) for name in ("in.npz", "out.npz"))
@@ -59,7 +63,7 @@ def reload_and_ask(folder, requests):
         done = subprocess.run([sys.executable, "-I", str(program), str(folder), asked, answered],
                               check=False, capture_output=True, text=True)
         if done.returncode:
-            raise RuntimeError("the exported model does not run without tfdepth: "
+            raise ExportFailed("the exported model does not run without tfdepth: "
                                f"{done.stderr.strip()[-2000:]}")
         answers = {}
         with np.load(answered) as file:
@@ -73,14 +77,14 @@ def verify(folder, requests, expected, precision) -> Verified:
     """Compares a SavedModel, in a fresh process, with the Python model.
 
     Args: requests, expected: as `sampling` makes them. precision: of the model, of PRECISIONS.
-    Raises: RuntimeError: if it does not run without tfdepth, or says something else.
+    Raises: ExportFailed: if it does not run without tfdepth, or says something else.
     """
     answers, seconds = reload_and_ask(folder, requests)
     errors = {}
     for signature, outputs in expected.items():
         errors[signature] = largest_error(answers.get(signature, {}), outputs)
         if errors[signature] > TOLERANCES[precision]:
-            raise RuntimeError(
+            raise ExportFailed(
                 f"the exported model's signature {signature} differs from the Python model by "
                 f"{errors[signature]:.2g}, relatively; expected {TOLERANCES[precision]:g}.")
     return Verified(answers, seconds, errors)
