@@ -1,6 +1,7 @@
 """tools/export.py --format tflite, tflite_int8, onnx: files that say what the network says."""
 import json
 import sys
+import types
 
 import export
 import numpy as np
@@ -17,24 +18,10 @@ from tfdepth.runs.checkpoints import Checkpoints
 from tfdepth.runs.config import ExperimentConfig
 from tfdepth.runs.folder import open_run
 from tfdepth.systems import build_system
-from tfdepth.systems.bts import BtsConfig
-from tfdepth.systems.idce_ham import IdceHamConfig
 from tfdepth.systems.monodepth2 import Monodepth2Config
 
 SIZE = (64, 96)
 FRAMES = 12
-
-
-def make_run(folder, system_config, root, offsets=(-1, 1)):
-    """A run folder of a model with random weights, "trained" on the frames in `root`."""
-    tf.keras.utils.set_random_seed(5)
-    config = ExperimentConfig(system_config, DataConfig(
-        dataset="folder", root=str(root), size=SIZE, offsets=offsets))
-    system = build_system(config.system, offsets)
-    system.create_variables(SIZE)
-    run = open_run(folder / "run", config)
-    Checkpoints(run.checkpoints, keep=1, system=system).save(step=7)
-    return run.path
 
 
 @pytest.fixture(name="frames", scope="module")
@@ -49,7 +36,15 @@ def _frames(tmp_path_factory):
 
 @pytest.fixture(name="run", scope="module")
 def _run(tmp_path_factory, frames):
-    return make_run(tmp_path_factory.mktemp("md2"), Monodepth2Config(), frames)
+    """A run folder of a model with random weights, "trained" on these frames."""
+    tf.keras.utils.set_random_seed(5)
+    config = ExperimentConfig(Monodepth2Config(), DataConfig(
+        dataset="folder", root=str(frames), size=SIZE))
+    system = build_system(config.system, config.data.offsets)
+    system.create_variables(SIZE)
+    run = open_run(tmp_path_factory.mktemp("md2") / "run", config)
+    Checkpoints(run.checkpoints, keep=1, system=system).save(step=7)
+    return run.path
 
 
 def exported(run, output, file_format):
@@ -98,17 +93,22 @@ def test_int8_is_calibrated_with_training_frames(run, images, expected, tmp_path
     assert facts["calibrated_with"] == 8 and facts["bytes"] < 20e6  # of 10 with both neighbours
 
 
-def test_calibration_sees_the_frame_before_and_the_camera(frames, tmp_path):
-    joint = load_predictor(make_run(tmp_path / "joint", IdceHamConfig(), frames))
-    found = training_frames(joint)
-    assert len(found) == FRAMES - 2 and set(found[0]) == {"images", "previous"}
-    for before, after in zip(found, found[1:]):
-        np.testing.assert_array_equal(after["previous"], before["images"])
-    single = load_predictor(make_run(
-        tmp_path / "bts", BtsConfig(encoder="resnet18", decoder_width=32), frames, ()))
-    focal_length = 0.5 * SIZE[1] / np.tan(np.radians(35))  # write_camera's 70 degrees
-    inputs = training_frames(single)[3]
-    np.testing.assert_allclose(inputs["intrinsics"][0, 0, 0], focal_length, rtol=1e-5)
+@pytest.mark.parametrize("previous", [False, True])
+def test_calibration_sees_the_frame_before_and_the_camera(previous, frames):
+    system = types.SimpleNamespace(needs_previous=previous, needs_intrinsics=not previous,
+                                   learns_from_depth=False)
+    data = DataConfig(dataset="folder", root=str(frames), size=SIZE)
+    found = training_frames(types.SimpleNamespace(
+        system=system, offsets=data.offsets, config=types.SimpleNamespace(data=data)))
+    assert len(found) == FRAMES - 2
+    if previous:
+        assert set(found[0]) == {"images", "previous"}
+        for before, after in zip(found, found[1:]):
+            np.testing.assert_array_equal(after["previous"], before["images"])
+    else:
+        assert set(found[0]) == {"images", "intrinsics"}
+        focal_length = 0.5 * SIZE[1] / np.tan(np.radians(35))  # write_camera's 70 degrees
+        np.testing.assert_allclose(found[3]["intrinsics"][0, 0, 0], focal_length, rtol=1e-5)
 
 
 def test_int8_without_the_data(run, tmp_path, capsys):

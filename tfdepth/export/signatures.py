@@ -104,7 +104,8 @@ class _Answers:
         if previous is not None:
             before, sizes_before = self._decode(checked_files("previous", previous))
             with checked_pair("encoded", tf.shape(sizes), "previous", tf.shape(sizes_before)):
-                sizes = tf.concat([sizes, sizes_before], axis=0)
+                before = tf.identity(before)
+            sizes = tf.concat([sizes, sizes_before], axis=0)
         return self._answer(frames, before, intrinsics, checked_sizes("encoded", sizes))
 
     def pose(self, target, source=None, sources=None):

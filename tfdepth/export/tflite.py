@@ -46,16 +46,18 @@ def export_tflite(folder, predictor, int8):
 def training_frames(predictor):
     """Inputs of the network, of frames of the run's training drives: [{name: float32 array}].
 
+    Args: predictor: Predictor.
+
     Raises: UserError: if the drives of the run cannot be read.
     """
-    config, system = predictor.config, predictor.system
+    config = predictor.config
     try:
         drives = split_drives(config.data, load_drives(config.data)).train
-        source = open_source(drives, config.data, system.learns_from_depth)
+        source = open_source(drives, config.data, predictor.system.learns_from_depth)
     except UserError as error:
         raise UserError(f"int8 is calibrated with frames of the run's training drives: {error}"
                         ) from error
-    names = input_types("depth_float", system)
+    names = input_types("depth_float", predictor.system)
     frames = []
     for batch in evaluation_batches(source, 1, limit=FRAMES):
         inputs = {"images": batch.target, "intrinsics": batch.intrinsics}
