@@ -1,5 +1,6 @@
 """From a run to a model in a file that needs none of our code: the whole of tools/export.py."""
 import contextlib
+import functools
 import os
 import pathlib
 import re
@@ -9,42 +10,20 @@ from typing import Callable, Mapping
 from tfdepth.checks import UserError, check_choice
 from tfdepth.evaluation.tables import write_json
 from tfdepth.export import saved_model, serving_files
+from tfdepth.export.onnx_file import export_onnx
+from tfdepth.export.tflite import export_tflite
 from tfdepth.inference import load_predictor
 from tfdepth.systems.base import PRECISIONS
 
 FACTS = "export.json"
 
 
-def _export_saved_model(folder, predictor, workdir, precision, model_name):
-    reference = predictor if precision == "float32" else load_predictor(workdir)
-    saved_model.write_saved_model(folder, predictor, model_name)
-    return saved_model.verify_saved_model(folder, predictor, reference, precision)
-
-
-def _export_tflite(folder, predictor, workdir, precision, model_name):
-    from tfdepth.export.tflite import export_tflite
-    del workdir, precision, model_name
-    return export_tflite(folder, predictor, int8=False)
-
-
-def _export_tflite_int8(folder, predictor, workdir, precision, model_name):
-    from tfdepth.export.tflite import export_tflite
-    del workdir, precision, model_name
-    return export_tflite(folder, predictor, int8=True)
-
-
-def _export_onnx(folder, predictor, workdir, precision, model_name):
-    from tfdepth.export.onnx_file import export_onnx
-    del workdir, precision, model_name
-    return export_onnx(folder, predictor)
-
-
-# Name -> function that fills a folder and returns facts about it.
+# Name -> function of a folder and a Predictor in float32, that fills the one from the other and
+# returns facts about it; beside "saved_model".
 FORMATS: Mapping[str, Callable] = {
-    "saved_model": _export_saved_model,
-    "tflite": _export_tflite,
-    "tflite_int8": _export_tflite_int8,
-    "onnx": _export_onnx,
+    "tflite": functools.partial(export_tflite, int8=False),
+    "tflite_int8": functools.partial(export_tflite, int8=True),
+    "onnx": export_onnx,
 }
 
 
@@ -56,7 +35,7 @@ def export_run(workdir, output, file_format="saved_model", precision="float32", 
       output: the folder to make; of a SavedModel DIR/<version>, and DIR, whose name is the
         model's, gets model.config, docker-compose.yml and client.py. The folder appears when all of
         it is written and verified, so a server that watches DIR never sees half a model.
-      file_format: a row of FORMATS.
+      file_format: "saved_model" or a row of FORMATS.
       precision: of the networks, see systems.base.PRECISIONS; other than float32 of a SavedModel
         alone.
       show: called with lines of text for the user.
@@ -65,7 +44,7 @@ def export_run(workdir, output, file_format="saved_model", precision="float32", 
     Raises: UserError: a bad argument, or no run. ExportFailed: if the exported model does not say
       what the Python model says.
     """
-    check_choice("--format", file_format, FORMATS)
+    check_choice("--format", file_format, ("saved_model", *FORMATS))
     check_choice("--precision", precision, PRECISIONS)
     serves = file_format == "saved_model"
     if precision != "float32" and not serves:
@@ -73,12 +52,17 @@ def export_run(workdir, output, file_format="saved_model", precision="float32", 
     output = _check_output(output, serves)
     predictor = load_predictor(workdir, precision)
     with _new_folder(output) as folder:
+        if serves:
+            reference = predictor if precision == "float32" else load_predictor(workdir)
+            saved_model.write_saved_model(folder, predictor, output.parent.name)
+            measured = saved_model.verify_saved_model(folder, predictor, reference, precision)
+        else:
+            measured = FORMATS[file_format](folder, predictor)
         facts = {
             "format": file_format, "precision": precision,
             "system": type(predictor.system).__name__, "checkpoint_step": predictor.step,
             "workdir": os.path.abspath(os.path.expanduser(workdir)),
-            "network_size": predictor.size, "offsets": predictor.offsets,
-            **FORMATS[file_format](folder, predictor, workdir, precision, output.parent.name)}
+            "network_size": predictor.size, "offsets": predictor.offsets, **measured}
         facts["bytes"] = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
         write_json(folder / FACTS, facts)
         if serves:

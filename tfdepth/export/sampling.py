@@ -49,19 +49,25 @@ def expected_answers(predictor, requests):
     answers = {}
     for name, inputs in requests.items():
         if name == "pose":
-            target, other = (tf.map_fn(
-                lambda images: network_frames(images, predictor.size), inputs[key],
-                tf.float32) if key == "sources" else network_frames(inputs[key], predictor.size)
-                             for key in inputs)
-            predict = predictor.system.predict_pair_motion if "source" in inputs else (
-                predictor.system.predict_motion)
-            answers[name] = {"source_from_target": tf.function(predict)(target, other).numpy()}
+            answers[name] = {"source_from_target": _expected_motion(predictor, **inputs)}
             continue
         images, previous = (_decoded(inputs.get(key)) for key in (
             "encoded" if "encoded" in inputs else "images", "previous"))
         depth = _expected_depth(predictor, images, previous, inputs.get("intrinsics"))
         answers[name] = {"depth": depth, "disparity": 1.0 / depth}
     return answers
+
+
+def _expected_motion(predictor, target, source=None, sources=None):
+    """source_from_target [B, 4, 4], or [B, S, 4, 4] of `sources`."""
+    target = network_frames(target, predictor.size)
+    if sources is None:
+        predict, other = predictor.system.predict_pair_motion, network_frames(
+            source, predictor.size)
+    else:
+        predict, other = predictor.system.predict_motion, tf.stack(
+            [network_frames(images, predictor.size) for images in sources])
+    return tf.function(predict)(target, other).numpy()
 
 
 def network_frames(images, size):

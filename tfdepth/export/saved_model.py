@@ -4,7 +4,7 @@ import tensorflow as tf
 from tfdepth.export.sampling import expected_answers, sample_requests
 from tfdepth.export.serving_files import write_warm_up
 from tfdepth.export.signatures import DEFAULT, described, served_functions
-from tfdepth.export.verification import largest_error, mean_error, verify
+from tfdepth.export.verification import relative_errors, verify
 
 BATCH_SIZE = 2  # of the requests that verify it
 
@@ -34,12 +34,12 @@ def verify_saved_model(folder, predictor, reference, precision):
     expected = expected_answers(predictor, requests)
     verified = verify(folder, requests, expected, precision)
     exact = expected if precision == "float32" else expected_answers(reference, requests)
-    found, truth = verified.answers["depth"]["depth"], exact["depth"]["depth"]
+    errors = relative_errors(*({"depth": answers["depth"]["depth"]} for answers in (
+        verified.answers, exact)))
     return {
         "verified_errors": verified.errors,
         "parity": {"reference": "the Python model in float32",
-                   "max_relative_error": largest_error({"depth": found}, {"depth": truth}),
-                   "abs_rel": mean_error(found, truth)},
+                   "max_relative_error": float(errors.max()), "abs_rel": float(errors.mean())},
         "latency_seconds": verified.seconds,
         "latency_of": f"depth of one {size[1]}x{size[0]} image, this machine",
         "signatures": described(predictor)}
