@@ -28,6 +28,8 @@ from tfdepth import console  # first: it refuses an unsupported Python
 
 from absl import flags
 
+from tfdepth.stopping import ended_by_sigterm
+
 
 def define_flags(values):
     flags.DEFINE_string("workdir", None, "folder of the search, made if missing (default runs/ and "
@@ -53,7 +55,8 @@ def tune(values):
 
 
 def main(argv=None):
-    return console.run(__doc__, tune, define_flags, config=True, argv=argv)
+    with ended_by_sigterm():
+        return console.run(__doc__, tune, define_flags, config=True, argv=argv)
 
 
 if __name__ == "__main__":

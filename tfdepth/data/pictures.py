@@ -57,7 +57,7 @@ def decode_frame(data, part, size, has_size=False):
 
 
 def resize_image(image, size):
-    """Resizes uint8 [H, W, 3] to uint8 [h, w, 3], antialiased; so frames are kept."""
+    """Resizes pictures, 0 to 255, to uint8 [..., h, w, 3], antialiased; so frames are kept."""
     image = tf.image.resize(image, size, method="bilinear", antialias=True)
     return tf.cast(tf.clip_by_value(tf.round(image), 0.0, 255.0), tf.uint8)
 

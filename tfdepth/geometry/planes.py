@@ -40,7 +40,8 @@ def depth_of_patches(planes, patch):
     """
     check_shape("planes", planes, ["B", "H", "W", 4])
     offsets = tf.constant((np.arange(patch) - (patch - 1) / 2) / patch, planes.dtype)
-    x, y, z, distance = (planes[:, :, tf.newaxis, :, tf.newaxis, k] for k in range(4))
+    x, y, z, distance = (each[:, :, tf.newaxis, :, tf.newaxis]  # 5 axes, the most in TFLite
+                         for each in tf.unstack(planes, axis=-1))
     slope = x * offsets + y * offsets[:, tf.newaxis, tf.newaxis] + z       # [B, H, patch, W, patch]
     rows, columns = (side if side is None else side * patch for side in planes.shape[1:3])
     shape = tf.shape(planes)

@@ -44,6 +44,7 @@ class System(tf.keras.Model):
     learns_from_depth = False  # whether losses compare with batch.target_depth; depth is in metres
     min_true_depth = 0.0      # metres; what is nearer does not count as measured
     predicts_motion = True    # False where all sources have known motion
+    motion_from_pairs = False  # whether it looks at two frames, or at a target and all its sources
     needs_previous = False    # whether depth of a frame depends on the frame before it
     needs_intrinsics = False  # whether depth depends on the camera
     precision = "float32"     # of its networks
@@ -88,6 +89,15 @@ class System(tf.keras.Model):
 
         Args: target: [B, H, W, 3]; sources: [B, len(offsets), H, W, 3] in time order; in [0, 1].
         Returns: source_from_target [B, len(offsets), 4, 4], in the unit of the predicted depth.
+        """
+        raise NotImplementedError
+
+    def predict_pair_motion(self, target, source):
+        """Motion from frames to those after them, in inference mode; only of a system with
+        `motion_from_pairs` that `predicts_motion`.
+
+        Args: target, source: [B, H, W, 3] in [0, 1], `source` the later frame.
+        Returns: source_from_target [B, 4, 4], in the unit of the predicted depth.
         """
         raise NotImplementedError
 

@@ -55,6 +55,7 @@ class Monodepth2(System):
     size_multiple = SIZE_MULTIPLE
     smallest_side = 2 * SIZE_MULTIPLE  # the decoder mirrors the deepest map at its border
     learns_from_stereo = True
+    motion_from_pairs = True
     resized = "disparity"
     disparity_limits = (0.0, 1.0)
     tie_break = 1e-5                   # standard deviation of the noise on identity errors
@@ -106,6 +107,14 @@ class Monodepth2(System):
         if self.config.pose_network == "pose_cnn":
             motions = self._in_unit_of_depth(motions, self.predict_depth(target, target).depth)
         return motions
+
+    def predict_pair_motion(self, target, source):
+        encoded_pair = self._encode_pair(self._pair(target, source, 1), training=False)
+        motion = self._motion(encoded_pair, 1, training=False)
+        if self.config.pose_network == "pose_cnn":
+            depth = self.predict_depth(target, target).depth
+            motion = self._in_unit_of_depth(motion[:, tf.newaxis], depth)[:, 0]
+        return motion
 
     def _motions(self, target, sources, training):
         """Lists: source_from_target [B, 4, 4] of this camera's sources, and each encoded pair."""
