@@ -78,6 +78,13 @@ def run(text, body, define=None, config=False, arguments=(), argv=None):
         return 1
 
 
+def define_devices(values):
+    """Defines --devices, see tfdepth.training.distribution.make_strategy."""
+    flags.DEFINE_string("devices", "", "without it every GPU there is, or the CPU; cpu; gpu:0,1: "
+                        "these GPUs; cpu:4: four replicas on the CPU, for trials",
+                        flag_values=values)
+
+
 def _quiet_tensorflow():
     """Hides start-up chatter of TensorFlow, and the add-ons' end-of-life notice, nothing else."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # cuDNN, cuBLAS and CPU feature lines

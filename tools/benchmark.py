@@ -1,12 +1,15 @@
-"""tools/benchmark.py: measures a training step and its parts, the input, and the renderer.
+"""tools/benchmark.py: measures a training step and its parts, predictions, input, and the renderer.
 
-Medians on this machine; run it while nothing else runs. The last line is JSON. --input compares the
+Medians on this machine, for any config, precision and number of devices; run it while nothing else
+runs. Predictions are of one device. The last line is JSON. --input compares the
 samples that a step consumes with those that the original files and prepared shards give, and shows
 the memory that reading takes, also with a list of a million frames.
 
 Examples:
   python tools/benchmark.py
   python tools/benchmark.py --config configs/sfmlearner.py:release --config.data.dataset=synthetic
+  python tools/benchmark.py --config configs/monodepth2.py --devices gpu:0,1 \
+      --config.train.precision=mixed_bfloat16
   python tools/benchmark.py --input --config configs/sfmlearner.py:release \\
       --config.data.root=~/kitti_odometry
 """
@@ -20,15 +23,18 @@ from absl import flags
 
 def define_flags(values):
     flags.DEFINE_integer("repeats", 20, "measurements a median", lower_bound=1, flag_values=values)
+    console.define_devices(values)
     flags.DEFINE_bool("input", False, "measure input against the step", flag_values=values)
 
 
 def benchmark(values):
     if values.input:
-        from tfdepth.training.input_benchmark import benchmark_input as measure
+        from tfdepth.training.input_benchmark import benchmark_input
+        results = benchmark_input(values.config, values.repeats)
     else:
         from tfdepth.training.benchmark import benchmark as measure
-    results = measure(values.config, values.repeats)
+        from tfdepth.training.distribution import make_strategy
+        results = measure(values.config, values.repeats, make_strategy(values.devices))
     for name, value in results.items():
         print(f"{name:28} {value:10.4g}")
     print(json.dumps(results))

@@ -26,9 +26,7 @@ from tfdepth.stopping import ended_by_sigterm
 def define_flags(values):
     flags.DEFINE_string("workdir", None, "the run's folder, made if missing (default runs/ and "
                         "the config's name, as runs/sfmlearner-quick)", flag_values=values)
-    flags.DEFINE_string("devices", "", "without it every GPU there is, or the CPU; cpu; gpu:0,1: "
-                        "these GPUs; cpu:4: four replicas on the CPU, for trials",
-                        flag_values=values)
+    console.define_devices(values)
 
 
 def train(values):
