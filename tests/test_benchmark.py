@@ -1,4 +1,4 @@
-"""tools/benchmark.py: what it measures of a small run, and that parts make up the whole."""
+"""tools/benchmark.py: what it measures of a small run."""
 import json
 
 import benchmark

@@ -35,12 +35,12 @@ class Toy(System):
                              self.predict_motion(batch.target_input, batch.source_inputs))
 
     def predict_depth(self, image, previous, intrinsics=None):
-        disparity = self.disparity(image)
+        disparity = tf.cast(self.disparity(image), image.dtype)  # from float16
         return DepthPrediction(1.0 / (disparity + 0.1), (disparity,))
 
     def predict_motion(self, target, sources):
         stacked = tf.concat([target, *tf.unstack(sources, axis=1)], axis=-1)
-        vector = 0.01 * tf.reduce_mean(self.motion(stacked), axis=[1, 2])
+        vector = 0.01 * tf.reduce_mean(tf.cast(self.motion(stacked), stacked.dtype), axis=[1, 2])
         return transforms.from_translation_euler(tf.reshape(vector, [-1, self.num_sources, 6]))
 
     def loss_terms(self, batch, prediction):

@@ -61,7 +61,7 @@ def run(text, body, define=None, config=False, arguments=(), argv=None):
         return 130
     except Terminated as end:
         print(f"{tool}: ended by SIGTERM; {end}", file=sys.stderr)
-        return 0
+        return end.code
     except flags.UnrecognizedFlagError as error:
         print(f"{tool}: there is no flag --{error.flagname}.{_near(error.flagname, values)} "
               "--help lists the flags.", file=sys.stderr)

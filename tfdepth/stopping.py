@@ -12,9 +12,9 @@ import threading
 class Terminated(SystemExit):
     """SIGTERM ended the work, and the same command goes on with it. Its text says from where."""
 
-    def __init__(self, text):
+    def __init__(self, text, code=0):
         super().__init__(text)
-        self.code = 0       # also of a script that does not catch it
+        self.code = code    # also of a script that does not catch it
 
 
 def ended_by_sigterm():
@@ -51,12 +51,15 @@ class Stopping:
         """Whether a signal has come."""
         return self._number is not None
 
-    def end(self, text):
+    def end(self, text, code=0):
         """Ends the program as the signal asks, or, where another worker has got one, as SIGTERM.
 
+        Args: code: the exit code after SIGTERM.
         Raises: Terminated, or KeyboardInterrupt, with `text`.
         """
-        raise (KeyboardInterrupt if self._number == signal.SIGINT else Terminated)(text)
+        if self._number == signal.SIGINT:
+            raise KeyboardInterrupt(text)
+        raise Terminated(text, code)
 
     def _take(self, number, _):
         again, self._number = self.asked(), self._number or number

@@ -8,7 +8,7 @@ the memory that reading takes, also with a list of a million frames.
 Examples:
   python tools/benchmark.py
   python tools/benchmark.py --config configs/sfmlearner.py:release --config.data.dataset=synthetic
-  python tools/benchmark.py --config configs/monodepth2.py --devices gpu:0,1 \
+  python tools/benchmark.py --config configs/monodepth2.py --devices gpu:0,1 \\
       --config.train.precision=mixed_bfloat16
   python tools/benchmark.py --input --config configs/sfmlearner.py:release \\
       --config.data.root=~/kitti_odometry

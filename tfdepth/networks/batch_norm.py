@@ -27,6 +27,13 @@ def batch_norm(**options):
     return kind(**options)
 
 
+def moving_statistics(model):
+    """The running means and variances of all batch normalisations of a model, in a fixed order."""
+    return [variable for layer in model.submodules
+            if isinstance(layer, tf.keras.layers.BatchNormalization)
+            for variable in (layer.moving_mean, layer.moving_variance)]
+
+
 class BatchNormalization(tf.keras.layers.BatchNormalization):
     """Keras' layer, whose running statistics stay when a result is computed again."""
 

@@ -32,8 +32,8 @@ def benchmark(config, repeats, strategy=None):
       optimizer_seconds: the update alone;
       step_samples_per_second: of all replicas together; input_samples_per_second: what the pipeline
         delivers from files, without frames in memory;
-      start_seconds: from here to the end of the first step: variables, data, and tracing_seconds,
-        the first step;
+      start_seconds: from here, with TensorFlow imported, to the end of the first step: variables,
+        data, and tracing_seconds, the first step;
       peak_memory_megabytes: of the process up to here, and gpu_peak_memory_megabytes on GPUs;
       inference_seconds: depth of one picture that is at hand; inference_network_seconds: of its
         forward pass alone; inference_images_per_second: of forward passes of 8 pictures;
@@ -47,7 +47,7 @@ def benchmark(config, repeats, strategy=None):
     step(batch)
     results = {"tracing_seconds": time.perf_counter() - traced,
                "start_seconds": time.perf_counter() - begin}
-    results["step_seconds"] = _median_seconds(lambda: step(batch), repeats)
+    results["step_seconds"] = _median_seconds(lambda: step(batch).applied.numpy(), repeats)
     results["peak_memory_megabytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     gpus = tf.config.get_visible_devices("GPU")
     if gpus:
@@ -68,7 +68,7 @@ def measure_step(config, repeats):
     """Median seconds of a training step on a batch that is at hand; see `benchmark`."""
     *_, step, batches = _prepare(config, tf.distribute.get_strategy())
     batch = next(batches)
-    return _median_seconds(lambda: step(batch), repeats)
+    return _median_seconds(lambda: step(batch).applied.numpy(), repeats)
 
 
 def _prepare(config, strategy):

@@ -185,8 +185,9 @@ def replica_slices(batch_size, replicas, parts=1):
     Raises: UserError: if there are more replicas than samples, or it cannot be cut so.
     """
     if parts > 1 and batch_size % (replicas * parts):
-        raise UserError(f"--config.train.batch_size must be a multiple of --config.train.accumulate "
-                        f"times the replicas, {parts} x {replicas}; got {batch_size}.")
+        raise UserError("--config.train.batch_size must be a multiple of "
+                        "--config.train.accumulate times the replicas, "
+                        f"{parts} x {replicas}; got {batch_size}.")
     if batch_size < replicas:
         raise UserError(f"--config.train.batch_size must be at least 1 a replica, of which "
                         f"--devices and TF_CONFIG make {replicas}; got {batch_size}.")

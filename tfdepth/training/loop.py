@@ -22,9 +22,9 @@ from tfdepth.runs.folder import RunFolder, locked_run
 from tfdepth.stopping import Stopping
 from tfdepth.systems import build_system
 from tfdepth.training.distribution import (
-    any_worker, distributed_batches, is_chief, num_workers, replica_slices)
+    any_worker, chiefs_number, distributed_batches, is_chief, num_workers, replica_slices)
 from tfdepth.training.logs import RunLog, SilentLog
-from tfdepth.training.optimizers import learning_rate, optimizer_of
+from tfdepth.training.optimizers import learning_rate, loss_scale, optimizer_of
 from tfdepth.training.shared_checkpoints import SharedCheckpoints, merge_statistics
 from tfdepth.training.step import make_train_step
 from tfdepth.training.validation import Validation, pictures_of_first_replica
@@ -41,8 +41,9 @@ def train(config, workdir, strategy=None, share=1.0):
 
     A run that was stopped and started again gives the same weights, bit for bit on a CPU, as one
     that ran through: the checkpoint holds the optimiser and all counters, and data order and
-    augmentation are functions of seed and step. SIGTERM and Ctrl-C save and end it; see
-    tfdepth.stopping.
+    augmentation are functions of seed and step. (Of several replicas, statistics of batch
+    normalisation are the same up to rounding where a signal stopped it between its regular
+    checkpoints.) SIGTERM and Ctrl-C save and end it; see tfdepth.stopping.
 
     Args:
       config: ExperimentConfig.
@@ -112,11 +113,13 @@ def _train(config, workdir, strategy, share, stack):
     if data.numpy() != fingerprint(source):
         raise UserError(f"--workdir {workdir}: expected the samples that the run began with; the "
                         "data have changed since. Give another folder to start anew.")
-    if start:
-        print(f"{run.path}: {'resumes' if start < last else 'is complete'} at step {start} of {last}")
+    if start and chief:
+        print(f"{run.path}: {'resumes' if start < last else 'is complete'} at step {start} of "
+              f"{last}")
     save_every = config.train.save_every or max(1, round(steps_per_epoch))
-    unmeasured_start = (start and validation and (start % save_every == 0 or start == stop)
-                        and checkpoints.metric(start) is None)  # as it was ended before it was
+    unmeasured_start = chiefs_number(strategy, int(bool(
+        start and validation and (start % save_every == 0 or start == stop)
+        and checkpoints.metric(start) is None)))  # as it was ended before it was
     if start >= stop and not unmeasured_start:
         return run
     if chief:
@@ -171,6 +174,7 @@ def _train(config, workdir, strategy, share, stack):
                     log.scalars(done, {**values, **unmeasured.count(), **signs,
                                        "gradient_norm": float(result.gradient_norm),
                                        "learning_rate": learning_rate(optimizer),
+                                       **loss_scale(optimizer),
                                        "bad_steps": int(bad_steps.numpy())})
                     bar.set_postfix({name: f"{value:.4g}" for name, value in values.items()})
                     window = _Window()
@@ -182,8 +186,9 @@ def _train(config, workdir, strategy, share, stack):
                     merge_statistics(strategy, system.variables)
                     window.skip_time()
                     if any_worker(strategy, stopping.asked()):
+                        # Of a cluster's job, exit code 0 would say that it is complete.
                         stopping.end(f"saved at step {done} of {last}; the same command goes on "
-                                     "from there")
+                                     "from there", code=int(num_workers(strategy) > 1))
     except UserError as error:  # of the data: what was learnt from them until now is sound
         if num_workers(strategy) > 1:  # the others do not know
             raise

@@ -96,6 +96,13 @@ def learning_rate(optimizer):
     return float(rate(optimizer.iterations) if callable(rate) else tf.convert_to_tensor(rate))
 
 
+def loss_scale(optimizer):
+    """{"loss_scale": float} of mixed_float16, else {}."""
+    if isinstance(optimizer, tf.keras.mixed_precision.LossScaleOptimizer):
+        return {"loss_scale": float(optimizer.loss_scale)}
+    return {}
+
+
 def _identities(variables):
     """Of variables and of their copies on all replicas: an update sees one of these."""
     return frozenset(id(copy) for variable in variables

@@ -26,9 +26,10 @@ class SharedCheckpoints(Checkpoints):
         chiefs_number(self._strategy, step)
 
     def set_metric(self, step, metric):
-        """As of Checkpoints, by the chief alone."""
+        """As of Checkpoints; ends when it is noted."""
         if is_chief(self._strategy):
             super().set_metric(step, metric)
+        chiefs_number(self._strategy, step)
 
     def restore_newest(self):
         """As of Checkpoints; all workers restore the one that the chief finds intact."""

@@ -3,8 +3,10 @@ from typing import Dict, NamedTuple
 
 import tensorflow as tf
 
+from tfdepth.checks import UserError
+from tfdepth.networks.batch_norm import moving_statistics
 from tfdepth.networks.rematerialization import rematerialization
-from tfdepth.training.distribution import on_first_replica
+from tfdepth.training.distribution import on_first_replica, replica_slices
 
 
 class StepResult(NamedTuple):
@@ -23,10 +25,11 @@ class StepResult(NamedTuple):
 def make_train_step(strategy, system, optimizer, config, variables=None):
     """Compiles a training step.
 
-    Every replica counts with its share of the batch's samples, so that means over samples, and their
-    gradients, are those of one replica. train.accumulate: the batch of a replica is cut into so
+    Every replica counts with its share of the batch's samples, so that means over samples, and
+    their gradients, are those of one replica. train.accumulate: the batch of a replica is cut into so
     many parts, whose gradients are computed one after another, in the memory of one, and averaged;
-    batch normalisation sees a part at a time.
+    batch normalisation, and losses that are no means over samples (BTS, HMA-Depth), see a part at a
+    time.
 
     Args:
       strategy: tf.distribute.Strategy in whose scope system and optimizer were made.
@@ -36,11 +39,17 @@ def make_train_step(strategy, system, optimizer, config, variables=None):
       variables: that it changes; None: all trainable ones of the system.
 
     Returns: a function Batch (distributed) -> StepResult.
+    Raises: UserError: if the batch cannot be cut so.
     """
     variables = system.trainable_variables if variables is None else variables
     replicas, parts = strategy.num_replicas_in_sync, config.train.accumulate
     clip_norm = config.optimizer.clip_norm
     scaled = isinstance(optimizer, tf.keras.mixed_precision.LossScaleOptimizer)
+    statistics = moving_statistics(system)
+    replica_slices(config.train.batch_size, replicas, parts)  # each can be cut into the parts
+    if parts > 1 and replicas > 1 and config.train.sync_batch_norm:
+        raise UserError("--config.train.sync_batch_norm: replicas cannot share statistics in "
+                        f"parts of a step; expected --config.train.accumulate=1, got {parts}.")
 
     def gradients_of_part(batch, share):
         """Of the share of the global batch that it is."""
@@ -78,6 +87,7 @@ def make_train_step(strategy, system, optimizer, config, variables=None):
         return [None if k in unreached else total for k, total in enumerate(sums)], terms
 
     def gradients_of(batch):
+        kept = [tf.identity(variable) for variable in statistics]
         share = tf.cast(tf.shape(batch.target)[0], batch.target.dtype) / config.train.batch_size
         gradients, terms = gradients_of_parts(batch, share)
         # A number that is finite exactly when all images are.
@@ -89,23 +99,31 @@ def make_train_step(strategy, system, optimizer, config, variables=None):
         norm = tf.linalg.global_norm(gradients)
         if clip_norm > 0:
             gradients, _ = tf.clip_by_global_norm(gradients, clip_norm, use_norm=norm)
-        return gradients, (terms, pixel_sum, norm), unmeasured_samples(
+        return gradients, (terms, pixel_sum, norm), kept, unmeasured_samples(
             batch, system.min_true_depth)
+
+    def put_back(kept):
+        """The forward pass has moved statistics already, by numbers that may not be finite."""
+        for variable, value in zip(statistics, kept):
+            variable.assign(value)
 
     def apply(gradients):
         optimizer.apply_gradients(zip(gradients, variables), experimental_aggregate_gradients=False)
 
     @tf.function
     def step(batch):
-        gradients, numbers, unmeasured = strategy.run(gradients_of, args=(batch,))
+        gradients, numbers, kept, unmeasured = strategy.run(gradients_of, args=(batch,))
         terms, pixel_sum, norm = on_first_replica(strategy, numbers)  # all have the same
         inputs_finite = tf.math.is_finite(pixel_sum)
         sound = inputs_finite & tf.math.is_finite(terms["total"])
         applied = sound & tf.math.is_finite(norm)
         # At a scale of 1 gradients are what they are.
-        overflowed = sound & ~applied & (optimizer.loss_scale > 1.0) if scaled else tf.constant(False)
-        if applied | overflowed:  # the optimiser leaves variables alone where its scale is too large
+        overflowed = (sound & ~applied & (optimizer.loss_scale > 1.0) if scaled
+                      else tf.constant(False))
+        if applied | overflowed:  # the optimiser then halves its scale, and does no more
             strategy.run(apply, args=(gradients,))
+        if not applied:
+            strategy.run(put_back, args=(kept,))
         first = on_first_replica(strategy, unmeasured)
         # In the order of the global batch; an empty gathering would crash workers of a cluster.
         unmeasured = first if first.shape[0] == 0 else strategy.gather(unmeasured, axis=0)

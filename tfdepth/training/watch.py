@@ -6,6 +6,8 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from tfdepth.networks.batch_norm import moving_statistics
+
 WINDOW_STEPS = 100  # judged is the median of the lines of so many steps, ...
 WINDOW_LINES = 3   # ... and of no fewer lines
 LEARNT = 200       # steps after which what begins flat and unmoved tells something
@@ -40,7 +42,7 @@ TOO_CLOSE = ("the camera stands still, only turns, or frames are too close in ti
 #   with it, smoothness x 10 000          1        .03     .6-.75       .016      .000
 #   without it, learning rate x 20        1        .02        -     .000-.001     .000
 #   without it, one frame with noise      1        .02        -         .000      .000
-# A focal length of a tenth is no collapse: depth spreads (.32), and rotation is ten times too large.
+# A focal length of a tenth is no collapse: depth spreads (.32), rotation is ten times too large.
 COLLAPSES = (
     Collapse("watch/at_limit_share", False, 0.75, 0,
              "{:.0%} of the pixels have the smallest or largest depth that the network can say, "
@@ -73,7 +75,7 @@ def make_signs(strategy, system):
     Returns: a function Batch (distributed) -> {"watch/name": float}, means over the replicas.
     """
     def signs_of(batch):
-        kept = [(variable, tf.identity(variable)) for variable in system.non_trainable_variables]
+        kept = [(variable, tf.identity(variable)) for variable in moving_statistics(system)]
         signs = system.signs(batch, system.forward(batch, training=True))
         for variable, value in kept:
             variable.assign(value)
