@@ -1,4 +1,5 @@
 """Drills: what can go wrong while a run trains. Whatever it is, no weight is lost or changed."""
+import configparser
 import json
 import os
 import pathlib

@@ -186,7 +186,7 @@ def test_depths_beyond_16_bits_are_counted(tmp_path, monkeypatch):
     write_frames(tmp_path / "clip", ["a.png", "b.png"], size=(4, 6))
     depths = np.full([2, 4, 6], 300.0, np.float32)
     depths[1, 2, 1:4] = 1e-3
-    monkeypatch.setattr(predictions, "load_predictor", lambda model: _Stub(depths))
+    monkeypatch.setattr(predictions, "load_predictor", lambda model, precision: _Stub(depths))
     said = []
     predictions.predict_files("run", tmp_path / "clip", tmp_path / "out", show=said.append)
     facts = _read_json(tmp_path / "out", "b")
@@ -202,7 +202,7 @@ def test_a_broken_model_writes_nothing(bad, tmp_path, monkeypatch):
     write_frames(tmp_path / "clip", ["a.png", "b.png"], size=(4, 6))
     depths = np.ones([2, 4, 6], np.float32)
     depths[1, 3, 5] = bad
-    monkeypatch.setattr(predictions, "load_predictor", lambda model: _Stub(depths))
+    monkeypatch.setattr(predictions, "load_predictor", lambda model, precision: _Stub(depths))
     with pytest.raises(UserError, match="step 3 .*b.png"):
         predictions.predict_files("run", tmp_path / "clip", tmp_path / "out")
     assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
