@@ -71,8 +71,8 @@ def test_hma_depth_learns_measured_depth(encoder, tmp_path):
 
 
 BFLOAT16 = "--config.train.precision=mixed_bfloat16"
-BUDGET = ["--config.train.steps=1200", "--config.optimizer.decay_epochs=(5.6,)",
-          "--config.train.save_every=300"]
+BUDGET = ["--config.train.steps=3600", "--config.optimizer.decay_epochs=(17.0,)",
+          "--config.train.save_every=300", BFLOAT16]
 KITTI_FLAGS = ["--config=configs/sfmlearner.py:quick", "--config.data.dataset=kitti_odometry",
                f"--config.data.root={DATA / 'kitti_odometry'}", "--config.data.size=128,416",
                "--config.train.steps=600"]
