@@ -19,8 +19,8 @@ def synchronized_batch_norm(synchronized=True):
 
 
 def batch_norm(**options):
-    """A `BatchNormalization` with these options, made in the scope of the strategy
-    that it will run under; one replica's is Keras' own, which is faster."""
+    """A batch normalisation with these options, made in the scope of the strategy that it will run
+    under; one replica's is Keras' fused one, which is faster."""
     several = tf.distribute.get_strategy().num_replicas_in_sync > 1
     kind = (SynchronizedBatchNormalization if _synchronized[-1] and several
             else BatchNormalization)

@@ -125,6 +125,7 @@ def _train(config, workdir, strategy, share, stack):
     if chief:
         record_start(run.environment, start)
     log = RunLog(run, start) if chief else SilentLog()
+    stack.callback(log.close)
     batches = distributed_batches(strategy, source, config.train, start)
     train_step = make_train_step(strategy, system, optimizer, config, learned)
     window, unmeasured = _Window(), _Unmeasured()
@@ -196,8 +197,6 @@ def _train(config, workdir, strategy, share, stack):
             checkpoints.save(done)
         saved = f" The run is saved at step {done}." if done else ""
         raise UserError(f"{error}{saved}") from error
-    finally:
-        log.close()
     return run
 
 
