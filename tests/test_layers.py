@@ -9,7 +9,7 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "tfdepth"
 # From the top to the bottom; a part may import itself and what stands below it.
-LAYERS = ("tuning", "training", "predictions", "export", "evaluation", "inference", "weights",
+LAYERS = ("tuning", "training", "prediction", "export", "evaluation", "inference", "weights",
           "runs", "systems", "networks", "losses", "data", "geometry", "console", "structures",
           "stopping", "files", "checks")
 MODULES = sorted(PACKAGE.rglob("*.py"))

@@ -11,11 +11,11 @@ import tensorflow as tf
 from PIL import Image
 
 from data_folders import write_camera, write_frames
-from tfdepth import predictions
 from tfdepth.checks import UserError
 from tfdepth.data import images
 from tfdepth.data.config import DataConfig
 from tfdepth.inference import load_predictor
+from tfdepth.prediction import predicting
 from tfdepth.runs.checkpoints import Checkpoints
 from tfdepth.runs.config import ExperimentConfig
 from tfdepth.runs.folder import open_run
@@ -186,9 +186,9 @@ def test_depths_beyond_16_bits_are_counted(tmp_path, monkeypatch):
     write_frames(tmp_path / "clip", ["a.png", "b.png"], size=(4, 6))
     depths = np.full([2, 4, 6], 300.0, np.float32)
     depths[1, 2, 1:4] = 1e-3
-    monkeypatch.setattr(predictions, "load_predictor", lambda model, precision: _Stub(depths))
+    monkeypatch.setattr(predicting, "load_predictor", lambda model, precision: _Stub(depths))
     said = []
-    predictions.predict_files("run", tmp_path / "clip", tmp_path / "out", show=said.append)
+    predicting.predict_files("run", tmp_path / "clip", tmp_path / "out", show=said.append)
     facts = _read_json(tmp_path / "out", "b")
     assert facts["divisor"] == 128 and facts["clamped_pixels"] == 3
     assert _read_json(tmp_path / "out", "a")["clamped_pixels"] == 0
@@ -202,15 +202,15 @@ def test_a_broken_model_writes_nothing(bad, tmp_path, monkeypatch):
     write_frames(tmp_path / "clip", ["a.png", "b.png"], size=(4, 6))
     depths = np.ones([2, 4, 6], np.float32)
     depths[1, 3, 5] = bad
-    monkeypatch.setattr(predictions, "load_predictor", lambda model, precision: _Stub(depths))
+    monkeypatch.setattr(predicting, "load_predictor", lambda model, precision: _Stub(depths))
     with pytest.raises(UserError, match="step 3 .*b.png"):
-        predictions.predict_files("run", tmp_path / "clip", tmp_path / "out")
+        predicting.predict_files("run", tmp_path / "clip", tmp_path / "out")
     assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
 
 
 @pytest.mark.parametrize("largest", [1e-3, 0.1999, 1.0, 65534.0, 2**-8 * 65534, 100.0, 1e6])
 def test_divisor(largest):
-    divisor = predictions.png_divisor(largest)
+    divisor = predicting.png_divisor(largest)
     assert 32767 < largest * divisor <= 65534 and np.log2(divisor) % 1 == 0
 
 
@@ -337,5 +337,5 @@ def test_what_is_said_of_the_scale():
                                (DataConfig(stereo=True), "metric", "pairs of known distance"),
                                (DataConfig(stereo=True, stereo_baseline=0.1), "relative",
                                 "metres = depth x their true distance / 0.1")):
-        facts = predictions._scale(data)
+        facts = predicting._scale(data)
         assert facts["scale"] == scale and words in facts["scale_reason"]

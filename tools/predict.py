@@ -35,7 +35,7 @@ def define_flags(values):
 
 
 def predict(values):
-    from tfdepth.predictions import predict_files
+    from tfdepth.prediction.predicting import predict_files
     predict_files(values.model, values.input, values.output, values.format,
                   values.intrinsics, values.precision)
 

@@ -18,40 +18,24 @@ import math
 import os
 import pathlib
 import tempfile
-from typing import NamedTuple, Optional, Tuple
+from typing import NamedTuple, Tuple
 
 import numpy as np
 from tqdm import tqdm
 
 from tfdepth.checks import UserError, check_choice
-from tfdepth.data import files, images, intrinsics_file, video
-from tfdepth.data.frame_numbers import follows, is_series, number_frames
+from tfdepth.data import images
 from tfdepth.evaluation.plots import colour_depth, inverse_depth_range
 from tfdepth.evaluation.resizing import RESIZINGS
 from tfdepth.evaluation.tables import write_json
 from tfdepth.files import write_atomically
 from tfdepth.inference import load_predictor
+from tfdepth.prediction.clips import open_clip
 from tfdepth.systems.base import PRECISIONS
 
 FORMATS = ("png", "npy")
 LARGEST_STEP = 65534         # of a 16-bit PNG; readers take 65535 for a mark
 RANGE_SAMPLES = 1_000_000    # pixels, spread evenly over the clip, that decide the colour range
-_EXPECTED = (f"an image ({', '.join(images.IMAGE_SUFFIXES)}), a folder of images or a video "
-             f"({', '.join(video.SUFFIXES)})")
-
-
-class Clip(NamedTuple):
-    """Images that share one colour range and one divisor. A frame is a place in these tuples."""
-    source: str                                    # the image, folder or video that was given
-    paths: Tuple[str, ...]                         # N files; of a video in the cache
-    sizes: Tuple[Tuple[int, int], ...]             # N times (h, w)
-    follows: Tuple[bool, ...]                      # N: the image before is the frame before
-    intrinsics: Tuple[Optional[np.ndarray], ...]   # N times [3, 3], pixels of (h, w); None unknown
-
-    def origin(self, frame):
-        """The user's file that a frame comes from."""
-        is_file = os.path.isfile(self.source)
-        return os.path.abspath(self.source if is_file else self.paths[frame])
 
 
 class ClipRange(NamedTuple):
@@ -114,58 +98,6 @@ def predict_files(model, source, output, file_format="png", camera="", precision
     if clamped:
         show(f"warning: {clamped} pixels are nearer than the PNG can tell and hold 1; "
              "--format npy keeps them")
-
-
-def open_clip(source, camera="") -> Clip:
-    """Finds the images and reads their headers.
-
-    The camera is that of `camera`, a file or JSON text, or of intrinsics.json beside the images, or
-    of <name>.json or intrinsics.json beside a video, where there is one.
-
-    Raises:
-      UserError: no such input, a folder without images or with two of one name, an image that
-        cannot be read, or a camera file that cannot be right for the images.
-    """
-    if not source:
-        raise UserError(f"--input: expected {_EXPECTED}; got an empty path.")
-    source = files.expand(source)
-    folder, names = os.path.split(source)[0], [os.path.basename(source)]
-    cameras = [os.path.join(folder, intrinsics_file.FILE_NAME)]
-    if not os.path.isfile(source):
-        folder, names = source, images.image_names(source, _EXPECTED)
-        cameras = [os.path.join(folder, intrinsics_file.FILE_NAME)]
-        if not names:
-            raise UserError(f"{source}: expected images ({', '.join(images.IMAGE_SUFFIXES)}); "
-                            f"found {files.listing(files.list_folder(source, _EXPECTED))}.")
-    elif source.lower().endswith(video.SUFFIXES):
-        cameras.insert(0, os.path.splitext(source)[0] + ".json")
-        folder = video.decode(source)
-        names = images.image_names(folder)
-    by_stem = {}
-    for name in names:
-        other = by_stem.setdefault(os.path.splitext(name)[0], name)
-        if other != name:
-            raise UserError(f"{folder}: expected one image of a name, as the depth maps take the "
-                            f"names; found {other} and {name}.")
-    paths = tuple(os.path.join(folder, name) for name in names)
-    sizes = tuple(images.read_frame_size(path) for path in paths)
-    if not intrinsics_file.is_json(camera):
-        camera = files.expand(camera) or next(filter(os.path.exists, cameras), None)
-    by_size = {size: intrinsics_file.read_intrinsics(camera, size) if camera else None
-               for size in set(sizes)}
-    return Clip(source, paths, sizes, _which_follow(folder, names, sizes),
-                tuple(by_size[size] for size in sizes))
-
-
-def _which_follow(folder, names, sizes):
-    """Whether the image before is the frame before: of one series of numbers, and of one size."""
-    if len(names) < 2 or not is_series(names):
-        return (False,) * len(names)
-    ordered, numbers = number_frames(folder, names)
-    if ordered != list(names):
-        return (False,) * len(names)
-    same_size = [True] + [later == earlier for earlier, later in zip(sizes, sizes[1:])]
-    return tuple(map(all, zip(follows(numbers), same_size)))
 
 
 def _scale(data, learns_from_depth=False):
