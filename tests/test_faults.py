@@ -32,6 +32,7 @@ from tfdepth.runs.folder import RunFolder
 from tfdepth.stopping import Stopping, Terminated
 from tfdepth.training import distribution, loop
 from tfdepth.training.optimizers import optimizer_of
+from tfdepth.training.progress import NonFiniteError
 from tfdepth.training.validation import Validation
 
 pytestmark = pytest.mark.usefixtures("toy")
@@ -385,7 +386,7 @@ def test_nan_that_a_fused_convolution_hides(root, tmp_path, monkeypatch, capsys)
 
     monkeypatch.setattr(distribution, "training_batches", with_nan)
     monkeypatch.setattr(loop, "make_train_step", recording)
-    with pytest.raises(loop.NonFiniteError, match="step 2: the images is not finite; samples: 00"):
+    with pytest.raises(NonFiniteError, match="step 2: the images is not finite; samples: 00"):
         loop.train(config_of(root), tmp_path / "stops")
     hidden = all(np.isfinite(value) for value in results[-1].terms.values())
     assert not results[-1].applied and not results[-1].inputs_finite

@@ -20,6 +20,7 @@ from tfdepth.runs.config import ExperimentConfig, OptimizerConfig, TrainConfig, 
 from tfdepth.systems import build_system
 from tfdepth.training import loop
 from tfdepth.training.optimizers import build_optimizer, learning_rate
+from tfdepth.training.progress import NonFiniteError
 from tfdepth.training.step import make_train_step
 
 pytestmark = pytest.mark.usefixtures("toy")
@@ -230,7 +231,7 @@ def poisoned(config):
 
 
 def test_non_finite_loss_stops(root, tmp_path):
-    with pytest.raises(loop.NonFiniteError, match=r"step 0: the loss term size is not finite; "
+    with pytest.raises(NonFiniteError, match=r"step 0: the loss term size is not finite; "
                        r"samples: 00/image_0 frame \d+, 00/image_0 frame \d+; 1 such steps"):
         loop.train(poisoned(config_of(root)), tmp_path / "run")
     assert checkpoints.list_steps(tmp_path / "run" / "checkpoints") == []
@@ -240,7 +241,7 @@ def test_non_finite_steps_are_skipped_and_counted(root, tmp_path, capsys):
     config = poisoned(config_of(root, steps=4, max_bad_steps=3))
     config.data.validation_drives = ()
     config.data.train_drives = ("00",)
-    with pytest.raises(loop.NonFiniteError, match="step 3: .*; 4 such steps"):
+    with pytest.raises(NonFiniteError, match="step 3: .*; 4 such steps"):
         loop.train(config, tmp_path / "run")
     assert capsys.readouterr().err.count("skipped") == 3
     # what was saved after two skipped steps is what training began with

@@ -6,16 +6,12 @@ import numpy as np
 import tensorflow as tf
 
 from tfdepth.data import synthetic, synthetic_render, synthetic_world
-from tfdepth.data.datasets import load_drives, split_drives
-from tfdepth.data.pipeline import open_source
 from tfdepth.inference import Predictor
 from tfdepth.networks.rematerialization import rematerialization
 from tfdepth.runs.config import check_config
-from tfdepth.systems import build_system
 from tfdepth.training.distribution import distributed_batches
-from tfdepth.training.loop import check_sizes
 from tfdepth.training.input_benchmark import batches_per_second
-from tfdepth.training.optimizers import optimizer_of
+from tfdepth.training.preparation import prepare
 from tfdepth.training.step import make_train_step
 
 
@@ -41,7 +37,7 @@ def benchmark(config, repeats, strategy=None):
     """
     strategy = strategy or tf.distribute.get_strategy()
     begin = time.perf_counter()
-    system, optimizer, learned, step, batches = _prepare(config, strategy)
+    parts, step, batches = _prepare(config, strategy)
     batch = next(batches)
     traced = time.perf_counter()
     step(batch)
@@ -54,41 +50,34 @@ def benchmark(config, repeats, strategy=None):
         results["gpu_peak_memory_megabytes"] = max(
             tf.config.experimental.get_memory_info(f"GPU:{k}")["peak"]
             for k in range(len(gpus))) / 2**20
-    for name, part in _parts(config, strategy, system, optimizer, learned, batch).items():
+    for name, part in _parts_of_step(config, strategy, parts, batch).items():
         results[f"{name}_seconds"] = _median_seconds(part, repeats)
     size = config.train.batch_size
     results["step_samples_per_second"] = size / results["step_seconds"]
     results["input_samples_per_second"] = size * batches_per_second(batches, repeats / 4)
-    results.update(_inference(Predictor(system, config, step=0), repeats))
+    results.update(_inference(Predictor(parts.system, config, step=0), repeats))
     results["render_frames_per_second"] = 1.0 / _render_seconds(repeats)
     return results
 
 
 def measure_step(config, repeats):
     """Median seconds of a training step on a batch that is at hand; see `benchmark`."""
-    *_, step, batches = _prepare(config, tf.distribute.get_strategy())
+    _, step, batches = _prepare(config, tf.distribute.get_strategy())
     batch = next(batches)
     return _median_seconds(lambda: step(batch).applied.numpy(), repeats)
 
 
 def _prepare(config, strategy):
-    """System, optimizer, learned variables, training step and iterator of batches of a config."""
+    """Parts, training step and iterator of batches of a config."""
     check_config(config)
-    with strategy.scope():
-        system = build_system(config.system, config.data.offsets, config.data.stereo,
-                              config.train.precision, config.train.sync_batch_norm)
-        check_sizes(config.data, system)
-        system.create_variables(config.data.size)
-        optimizer, learned = optimizer_of(config, system, steps_per_epoch=1, num_steps=1)
-    drives = split_drives(config.data, load_drives(config.data)).train
-    source = open_source(drives, config.data, system.learns_from_depth)
-    batches = distributed_batches(strategy, source, config.train, start=0)
-    return (system, optimizer, learned,
-            make_train_step(strategy, system, optimizer, config, learned), batches)
+    parts = prepare(config, strategy)
+    return (parts, make_train_step(strategy, parts.system, parts.optimizer, config, parts.learned),
+            distributed_batches(strategy, parts.source, config.train, start=0))
 
 
-def _parts(config, strategy, system, optimizer, learned, batch):
+def _parts_of_step(config, strategy, made, batch):
     """{name: function that runs a part of the step}; each returns when its work is done."""
+    system, optimizer, learned = made.system, made.optimizer, made.learned
     zeros = [tf.zeros_like(variable) for variable in learned]
 
     def total_of(gradients):

@@ -1,39 +1,30 @@
 """The training loop. It knows no method: it takes a system, data and an optimiser by config."""
 import contextlib
-import math
 import os
 import sys
-import time
 import zlib
 
 import tensorflow as tf
 from tqdm import tqdm
 
-from tfdepth.checks import UserError, check_size
-from tfdepth.data.crops import training_size
-from tfdepth.data.datasets import load_drives, split_drives
-from tfdepth.data.depth_check import check_depth
-from tfdepth.data.pipeline import open_source, sample_files
+from tfdepth.checks import UserError
+from tfdepth.data.pipeline import sample_files
 from tfdepth.data.unreadable import unreadable
 from tfdepth.runs.checkpoints import list_steps
 from tfdepth.runs.config import check_config, first_stage_of, with_absolute_paths
 from tfdepth.runs.environment import record_start
 from tfdepth.runs.folder import RunFolder, locked_run
 from tfdepth.stopping import Stopping
-from tfdepth.systems import build_system
 from tfdepth.training.distribution import (
     any_worker, chiefs_number, distributed_batches, is_chief, num_workers, replica_slices)
 from tfdepth.training.logs import RunLog, SilentLog
-from tfdepth.training.optimizers import learning_rate, loss_scale, optimizer_of
+from tfdepth.training.preparation import prepare
+from tfdepth.training.progress import Progress
 from tfdepth.training.shared_checkpoints import SharedCheckpoints, merge_statistics
 from tfdepth.training.step import make_train_step
 from tfdepth.training.validation import Validation, pictures_of_first_replica
 from tfdepth.training.watch import CollapseWatch, make_signs
 from tfdepth.weights.starting import start_from
-
-
-class NonFiniteError(RuntimeError):
-    """A loss or gradient was infinite or not a number."""
 
 
 def train(config, workdir, strategy=None, share=1.0):
@@ -75,21 +66,12 @@ def _train(config, workdir, strategy, share, stack):
     tf.keras.utils.set_random_seed(config.train.seed)
     if config.train.deterministic:
         tf.config.experimental.enable_op_determinism()  # until the process ends
+    parts = prepare(config, strategy)
+    system, source, last = parts.system, parts.source, parts.num_steps
+    if chief:
+        print(describe(source))
+    stop = max(1, round(share * last))
     with strategy.scope():
-        system = build_system(config.system, config.data.offsets, config.data.stereo,
-                              config.train.precision, config.train.sync_batch_norm)
-        check_sizes(config.data, system)
-        split = split_drives(config.data, load_drives(config.data))
-        if system.learns_from_depth:
-            check_depth(split.train + split.validation)
-        source = open_source(split.train, config.data, system.learns_from_depth)
-        if chief:
-            print(describe(source))
-        steps_per_epoch = source.num_samples / config.train.batch_size
-        last = config.train.steps or math.ceil(config.train.epochs * steps_per_epoch)
-        stop = max(1, round(share * last))
-        system.create_variables(config.data.size)
-        optimizer, learned = optimizer_of(config, system, steps_per_epoch, last)
         bad_steps = tf.Variable(0, trainable=False, dtype=tf.int64)
         data = tf.Variable(fingerprint(source), trainable=False, dtype=tf.int64)
     first_stage = first_stage_of(config)
@@ -99,7 +81,7 @@ def _train(config, workdir, strategy, share, stack):
               "--config.train.init_from names no run to start from", file=sys.stderr)
     if begins and config.train.init_from and not first_stage:
         print(start_from(config.train.init_from, system, config.train.init_except))
-    validation = (Validation(system, split.validation, config, strategy) if split.validation
+    validation = (Validation(system, parts.validation, config, strategy) if parts.validation
                   else None)
     run = stack.enter_context(locked_run(workdir, config)) if chief else RunFolder(workdir)
     if begins and first_stage:
@@ -108,7 +90,7 @@ def _train(config, workdir, strategy, share, stack):
         print("second stage:", start_from(first.path, system))
     checkpoints = SharedCheckpoints(
         strategy, run.checkpoints, config.train.keep_checkpoints, system=system,
-        optimizer=optimizer, bad_steps=bad_steps, data=data)
+        optimizer=parts.optimizer, bad_steps=bad_steps, data=data)
     start = checkpoints.restore_newest() or 0
     if data.numpy() != fingerprint(source):
         raise UserError(f"--workdir {workdir}: expected the samples that the run began with; the "
@@ -116,7 +98,7 @@ def _train(config, workdir, strategy, share, stack):
     if start and chief:
         print(f"{run.path}: {'resumes' if start < last else 'is complete'} at step {start} of "
               f"{last}")
-    save_every = config.train.save_every or max(1, round(steps_per_epoch))
+    save_every = config.train.save_every or max(1, round(parts.steps_per_epoch))
     unmeasured_start = chiefs_number(strategy, int(bool(
         start and validation and (start % save_every == 0 or start == stop)
         and checkpoints.metric(start) is None)))  # as it was ended before it was
@@ -127,12 +109,12 @@ def _train(config, workdir, strategy, share, stack):
     log = RunLog(run, start) if chief else SilentLog()
     stack.callback(log.close)
     batches = distributed_batches(strategy, source, config.train, start)
-    train_step = make_train_step(strategy, system, optimizer, config, learned)
-    window, unmeasured = _Window(), _Unmeasured()
+    train_step = make_train_step(strategy, system, parts.optimizer, config, parts.learned)
+    progress = Progress(source, config.train, parts.optimizer, bad_steps)
     measure_signs, watch = make_signs(strategy, system), CollapseWatch(last)
     done = start
 
-    def validate(step, bar):
+    def validate(step, batch=None):
         """Measures and logs; returns the metric that picks the best, None if there is none, or no
         time for it."""
         if not chief:
@@ -150,42 +132,41 @@ def _train(config, workdir, strategy, share, stack):
         bar.write(f"step {step} of {last}: validation {summary}")
         return values[config.train.best_metric]
 
+    def write_line(step, batch, result):
+        """The line of the log for the steps since the last one."""
+        signs = measure_signs(batch)
+        if chief:
+            watch.add(step, signs)
+        values = progress.line(result.gradient_norm)
+        log.scalars(step, {**values, **signs})
+        bar.set_postfix({name: f"{values[name]:.4g}"
+                         for name in (*result.terms, "samples_per_second")})
+
+    def save(step, metric):
+        """All workers save, and go on as a run would that is restored from here."""
+        merge_statistics(strategy, system.variables)
+        checkpoints.save(step, metric() if metric else None)
+        merge_statistics(strategy, system.variables)
+        progress.skip_time()
+
     try:
         with Stopping() as stopping, tqdm(total=stop, initial=start, unit="step",
                                           disable=not sys.stderr.isatty(),
                                           dynamic_ncols=True) as bar:
             if unmeasured_start:
-                checkpoints.set_metric(start, validate(start, bar))
+                checkpoints.set_metric(start, validate(start))
             for step in range(start, stop):
                 batch = _next(batches, source, config.train, step)
                 result = train_step(batch)
-                if not (result.applied or result.overflowed):
-                    bad_steps.assign_add(1)
-                    _report_bad(result, step, source, config.train, int(bad_steps.numpy()))
+                progress.add(step, result)
                 done = step + 1
                 stopping.hold()
-                window.add(result)
-                unmeasured.add(result, step, source, config.train)
                 bar.update()
                 if done % config.train.log_every == 0 or done == stop:
-                    signs = measure_signs(batch)
-                    if chief:
-                        watch.add(done, signs)
-                    values = window.mean(config.train.batch_size)
-                    log.scalars(done, {**values, **unmeasured.count(), **signs,
-                                       "gradient_norm": float(result.gradient_norm),
-                                       "learning_rate": learning_rate(optimizer),
-                                       **loss_scale(optimizer),
-                                       "bad_steps": int(bad_steps.numpy())})
-                    bar.set_postfix({name: f"{value:.4g}" for name, value in values.items()})
-                    window = _Window()
+                    write_line(done, batch, result)
                 regular = done % save_every == 0 or done == stop
                 if regular or any_worker(strategy, stopping.asked()):
-                    merge_statistics(strategy, system.variables)
-                    metric = validate(done, bar) if regular else None
-                    checkpoints.save(done, metric)
-                    merge_statistics(strategy, system.variables)
-                    window.skip_time()
+                    save(done, (lambda: validate(done, batch)) if regular else None)
                     if any_worker(strategy, stopping.asked()):
                         # Of a cluster's job, exit code 0 would say that it is complete.
                         stopping.end(f"saved at step {done} of {last}; the same command goes on "
@@ -209,15 +190,6 @@ def _next(batches, source, config, step):
         raise unreadable(error, found.image_paths, found.depth_files) from None
 
 
-def check_sizes(data, system):
-    """Raises UserError unless a System can see the sizes of training and of prediction."""
-    limits = system.size_multiple, system.smallest_side
-    check_size("--config.data.size", data.size, *limits)
-    check_size("--config.data.random_crop" if data.random_crop else
-               "--config.data.random_crop is not given; what --config.data.crop leaves",
-               training_size(data), *limits)
-
-
 def describe(source):
     """One line on the samples of a source: counts of what is used and what is not, and why."""
     counts = source.table.counts
@@ -231,67 +203,3 @@ def fingerprint(source):
     """A number that changes when other samples are drawn from."""
     names = "\n".join(f"{drive.name} {drive.frame_numbers}" for drive in source.drives)
     return zlib.crc32(source.table.indices.tobytes(), zlib.crc32(names.encode()))
-
-
-class _Window:
-    """Means of loss terms, and speed, since the last line of the log."""
-
-    def __init__(self):
-        self._sums, self._count, self._begin = {}, 0, time.monotonic()
-
-    def add(self, result):
-        for name, value in result.terms.items():
-            self._sums[name] = self._sums.get(name, 0.0) + float(value)
-        self._count += 1
-
-    def skip_time(self):
-        """Begins the clock of an empty window anew: validation and saving are not training."""
-        if not self._count:
-            self._begin = time.monotonic()
-
-    def mean(self, batch_size):
-        seconds = time.monotonic() - self._begin
-        return {**{name: value / self._count for name, value in self._sums.items()},
-                "samples_per_second": round(self._count * batch_size / seconds, 2)}
-
-
-class _Unmeasured:
-    """Samples from which nothing was learnt, as their part of the depth map holds no measurement:
-    named the first time, and counted since the last line of the log."""
-    most_named = 20  # warnings; the log goes on counting
-
-    def __init__(self):
-        self._named, self._count = set(), None
-
-    def add(self, result, step, source, config):
-        if not source.supervised:
-            return
-        places = result.unmeasured.numpy().nonzero()[0]
-        self._count = (self._count or 0) + len(places)
-        if not len(places) or len(self._named) >= self.most_named:
-            return
-        names = sample_files(source, config.batch_size, config.seed, step).names
-        for name in {names[place] for place in places} - self._named:
-            self._named.add(name)
-            print(f"warning: step {step}: {name} has no measured depth where the sample was cut "
-                  "from it, and adds nothing to the loss; metrics.jsonl counts such samples as "
-                  "without_depth", file=sys.stderr)
-
-    def count(self):
-        """{"without_depth": samples} since the last call; {} of runs without depth."""
-        count, self._count = self._count, None
-        return {} if count is None else {"without_depth": count}
-
-
-def _report_bad(result, step, source, config, count):
-    """Warns of a step that was not finite; raises when there were too many."""
-    terms = [name for name, value in result.terms.items()
-             if name != "total" and not math.isfinite(value)]
-    what = "the images" if not result.inputs_finite else (
-        f"the loss term {', '.join(terms)}" if terms else "the gradient")
-    names = sample_files(source, config.batch_size, config.seed, step).names
-    message = f"step {step}: {what} is not finite; samples: {', '.join(names)}"
-    if count > config.max_bad_steps:
-        raise NonFiniteError(f"{message}; {count} such steps, --config.train.max_bad_steps allows "
-                             f"{config.max_bad_steps}. The last checkpoint is from before it.")
-    print(f"warning: {message}; skipped, {count} so far", file=sys.stderr)

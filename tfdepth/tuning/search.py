@@ -21,7 +21,7 @@ from tfdepth.runs.config import (
     check_config, differences, from_json, to_json, with_absolute_paths)
 from tfdepth.runs.lock import held
 from tfdepth.systems import build_system
-from tfdepth.training.loop import check_sizes
+from tfdepth.training.preparation import check_sizes
 from tfdepth.training.validation import measures_depth, metrics_to_be_small
 from tfdepth.tuning.oracles import ALGORITHMS, MOST_FAILURES, make_oracle
 from tfdepth.tuning.ranges import ranges_for, with_field

@@ -9,7 +9,8 @@ from keras_tuner.engine.base_tuner import BaseTuner
 from keras_tuner.engine.trial import TrialStatus
 
 from tfdepth.checks import UserError
-from tfdepth.training.loop import NonFiniteError, train
+from tfdepth.training.loop import train
+from tfdepth.training.progress import NonFiniteError
 from tfdepth.tuning.oracles import AS_GIVEN, share_of
 from tfdepth.tuning.ranges import value_of, with_field
 from tfdepth.tuning.results import history, record_failure, run_folder
