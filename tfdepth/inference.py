@@ -43,8 +43,10 @@ class Predictor:
         cameras = tf.TensorSpec([None, 3, 3])
         self.depth_of_batch = tf.function(
             lambda image, previous, intrinsics: system.predict_depth(
-                image, previous, intrinsics).depth, input_signature=[images, images, cameras])
-        self._motion = tf.function(system.predict_motion, input_signature=[images, sources])
+                image, previous, intrinsics).depth, input_signature=[images, images, cameras],
+            autograph=False)
+        self._motion = tf.function(system.predict_motion, input_signature=[images, sources],
+                                   autograph=False)
 
     def depth_of_image(self, image, previous=None, intrinsics=None):
         """Depth of one image of any size.

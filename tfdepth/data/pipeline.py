@@ -73,6 +73,7 @@ def training_batches(source, batch_size, seed, start=0, cache_megabytes=0, slice
     read_depth = measured_reader(source) if source.supervised else lambda index: (None, None)
     count = source.num_samples
 
+    @tf.autograph.experimental.do_not_convert
     def sample(number):
         position = number // per_batch * batch_size + first + number % per_batch
         index = _shuffled(position, count, seed)
@@ -89,6 +90,7 @@ def training_batches(source, batch_size, seed, start=0, cache_megabytes=0, slice
         return Batch(*(tensor if tensor is None else tensor[begin - first:end - first]
                        for tensor in batch))
 
+    @tf.autograph.experimental.do_not_convert
     def split(batch):
         parts = [tf.data.Dataset.from_tensors(part(batch, *ends)) for ends in slices]
         return functools.reduce(lambda before, after: before.concatenate(after), parts)
@@ -163,6 +165,7 @@ def evaluation_batches(source, batch_size, limit=0, with_depth=False, cache_mega
         raise UserError("depth was asked for; a drive has no depth maps.")
     read_depth = depth_reader(source) if with_depth else lambda index: None
 
+    @tf.autograph.experimental.do_not_convert
     def sample(index):
         frames, intrinsics, stereo_from_target = read_sample(index)
         return _sample_of(frames, frames, intrinsics, stereo_from_target, read_depth(index))
@@ -191,6 +194,7 @@ def frame_batches(paths, size, batch_size):
     paths = list(paths)
     read_files = file_reader(paths)
 
+    @tf.autograph.experimental.do_not_convert
     def read(index):
         image = tf.io.decode_image(read_files(index[tf.newaxis])[0], channels=3,
                                    expand_animations=False)

@@ -88,6 +88,7 @@ def _frame_reader(source, cache_megabytes):
     # Frames that have the size already, as those of prepared folders, need no test at run time.
     resized = all(drive.size == tuple(size) for drive in source.drives)
 
+    @tf.autograph.experimental.do_not_convert
     def read(rows, owner):
         return tf.stack([decode_frame(data, parts[owner], size, resized)
                          for data in tf.unstack(read_files(rows))])

@@ -36,7 +36,7 @@ def evaluate_synthesis(system, source, batch_size=8):
 
     Returns: SynthesisErrors.
     """
-    @tf.function
+    @tf.function(autograph=False)
     def measure(batch):
         prediction = system.forward(batch, training=False)
         views = synthesize_target(batch.sources, prediction.scene.depth, batch.intrinsics,

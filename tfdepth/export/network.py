@@ -35,7 +35,8 @@ def network_function(predictor, batch_size=None):
         return {"depth": depth, "disparity": 1.0 / depth}
 
     return tf.function(answer, input_signature=[
-        tf.TensorSpec([batch_size, *shapes[name]], tf.float32, name) for name in names])
+        tf.TensorSpec([batch_size, *shapes[name]], tf.float32, name) for name in names],
+        autograph=False)
 
 
 def made_up_inputs(predictor, batch_size=2):

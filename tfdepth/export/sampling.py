@@ -67,7 +67,7 @@ def _expected_motion(predictor, target, source=None, sources=None):
     else:
         predict, other = predictor.system.predict_motion, tf.stack(
             [network_frames(images, predictor.size) for images in sources])
-    return tf.function(predict)(target, other).numpy()
+    return tf.function(predict, autograph=False)(target, other).numpy()
 
 
 def network_frames(images, size):

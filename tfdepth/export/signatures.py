@@ -34,7 +34,7 @@ def served_functions(predictor):
     Returns: {name: tf.ConcreteFunction}, keyword arguments to dict; without the default's name.
     """
     answers = _Answers(predictor)
-    return {name: tf.function(getattr(answers, name)).get_concrete_function(
+    return {name: tf.function(getattr(answers, name), autograph=False).get_concrete_function(
         **{key: tf.TensorSpec(None, dtype, key)
            for key, dtype in input_types(name, predictor.system).items()})
             for name in signature_names(predictor.system)}

@@ -3,11 +3,19 @@
 All functions take and give any leading axes. Column vectors: `rotation @ point`. Angles are in
 radians. Every function is differentiable everywhere; gradients are finite at zero rotation.
 """
+import functools
+import inspect
+from unittest import mock
+
 import tensorflow as tf
-from tensorflow_graphics.geometry.transformation import rotation_matrix_3d
 
 from tfdepth.checks import check_shape
 from tfdepth.geometry.products import matmul
+
+# Each of its modules looks for its caller by inspect.stack(), which reads the source of all frames:
+# four seconds, without which it finds the same.
+with mock.patch.object(inspect, "stack", functools.partial(inspect.stack, 0)):
+    from tensorflow_graphics.geometry.transformation import rotation_matrix_3d
 
 
 def from_euler_xyz(angles):

@@ -2,6 +2,8 @@
 
 Shape letters: B batch, H rows, W columns, N samples, C channels.
 """
+import contextlib
+import threading
 import warnings
 
 import numpy as np
@@ -18,6 +20,18 @@ BORDERS = ("zeros", "border")
 # A sample that lies outside by less than this many machine epsilons of the image's size counts as
 # on the border: a border pixel that is projected onto itself misses by about one.
 ROUNDING = 4.0
+
+_state = threading.local()  # replicas are traced in threads of their own
+
+
+@contextlib.contextmanager
+def without_kernels():
+    """A context in which samples are traced as operations that every compiler knows."""
+    before, _state.plain = getattr(_state, "plain", False), True
+    try:
+        yield
+    finally:
+        _state.plain = before
 
 
 def bilinear_sample(image, pixels, border="zeros"):
@@ -66,9 +80,9 @@ def sample_at(image, u, v, border="zeros"):
 
 
 def _has_kernel():
-    """Whether the fused kernel runs where the images are: it exists for CPUs alone. Asked, while a
-    graph is traced, of the devices that TensorFlow may use."""
-    return not tf.config.get_visible_devices("GPU")
+    """Whether the fused kernel runs where the images are: it exists for CPUs alone, and not for XLA.
+    Asked, while a graph is traced, of the devices that TensorFlow may use."""
+    return not (getattr(_state, "plain", False) or tf.config.get_visible_devices("GPU"))
 
 
 def _sample_fused(image, u, v, keep):

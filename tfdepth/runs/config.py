@@ -52,6 +52,8 @@ class TrainConfig:
     rematerialize: bool = False            # inner results of networks and losses are computed again
     #                                        for the gradient, not kept: less memory, more time
     precision: str = "float32"             # of the networks, or "mixed_bfloat16", "mixed_float16"
+    xla: bool = False                      # XLA compiles the losses with their gradient: for GPUs;
+    #                                        on CPUs they take longer
     sync_batch_norm: bool = False          # statistics of batch normalisation over all replicas, as
     #                                        one would have them; without: each replica its own
     seed: int = 0                          # of initial weights, data order and augmentation

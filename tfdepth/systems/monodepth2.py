@@ -19,7 +19,7 @@ from tfdepth.losses.smoothness import edge_aware_smoothness, mean_normalized
 from tfdepth.networks.encoders import ENCODERS, SIZE_MULTIPLE, build_encoder
 from tfdepth.networks.monodepth2 import DisparityDecoder, PoseCNN, PoseDecoder, motion_numbers
 from tfdepth.networks.rematerialization import recomputed
-from tfdepth.networks.torch_layers import upsample_bilinear
+from tfdepth.networks.torch_layers import halve_lanczos, upsample_bilinear
 from tfdepth.structures import DepthPrediction, SfmPrediction
 from tfdepth.systems.attention import Attention, AttentionConfig, AttentionWeights
 from tfdepth.systems.base import System
@@ -294,7 +294,6 @@ def _pyramid(image, num_levels):
     """
     levels = [image]
     for _ in range(1, num_levels):
-        height, width = levels[-1].shape[1:3]
-        half = tf.image.resize(levels[-1], [height // 2, width // 2], "lanczos3", antialias=True)
+        half = halve_lanczos(levels[-1])
         levels.append(tf.round(tf.clip_by_value(half, 0.0, 1.0) * 255.0) / 255.0)
     return levels

@@ -12,7 +12,7 @@ from tfdepth.runs.config import check_config
 from tfdepth.training.distribution import distributed_batches
 from tfdepth.training.input_benchmark import batches_per_second
 from tfdepth.training.preparation import prepare
-from tfdepth.training.step import make_train_step
+from tfdepth.training.step import losses_of, make_train_step
 
 
 def benchmark(config, repeats, strategy=None):
@@ -90,11 +90,13 @@ def _parts_of_step(config, strategy, made, batch):
             total = tf.add_n([tf.reduce_sum(tensor) for tensor in prediction])
         return total_of(tape.gradient(total, learned))
 
+    loss = losses_of(system, config.train)
+
     def losses(batch, prediction):
         tensors = tf.nest.flatten(prediction)
         with rematerialization(config.train.rematerialize), tf.GradientTape() as tape:
             tape.watch(tensors)
-            total = system.total_loss(system.loss_terms(batch, prediction))
+            total, _ = loss(batch, prediction)
         return total_of(tape.gradient(total, tensors))
 
     def update(_):
@@ -105,7 +107,7 @@ def _parts_of_step(config, strategy, made, batch):
         return system.forward(batch, training=True)
 
     on_replicas = lambda function: tf.function(
-        lambda *arguments: strategy.run(function, args=arguments))
+        lambda *arguments: strategy.run(function, args=arguments), autograph=False)
     prediction = on_replicas(forward)(batch)
     wait = lambda result: strategy.experimental_local_results(result)[0].numpy()
     parts = {"network": (network, batch), "losses": (losses, batch, prediction),

@@ -155,7 +155,7 @@ def _adder(strategy):
     """A compiled sum over all replicas."""
     add = lambda number: tf.distribute.get_replica_context().all_reduce(
         tf.distribute.ReduceOp.SUM, tf.identity(number))  # which is on the replica's device
-    return tf.function(lambda number: strategy.run(add, args=(number,)))
+    return tf.function(lambda number: strategy.run(add, args=(number,)), autograph=False)
 
 
 def on_first_replica(strategy, values):

@@ -6,6 +6,7 @@ import tensorflow as tf
 from tfdepth.checks import UserError
 from tfdepth.networks.batch_norm import moving_statistics
 from tfdepth.networks.rematerialization import rematerialization
+from tfdepth.training.compiled_losses import compiled_losses
 from tfdepth.training.distribution import on_first_replica, replica_slices
 
 
@@ -45,6 +46,7 @@ def make_train_step(strategy, system, optimizer, config, variables=None):
     replicas, parts = strategy.num_replicas_in_sync, config.train.accumulate
     clip_norm = config.optimizer.clip_norm
     scaled = isinstance(optimizer, tf.keras.mixed_precision.LossScaleOptimizer)
+    losses = losses_of(system, config.train)
     statistics = moving_statistics(system)
     replica_slices(config.train.batch_size, replicas, parts)  # each can be cut into the parts
     if parts > 1 and replicas > 1 and config.train.sync_batch_norm:
@@ -54,8 +56,7 @@ def make_train_step(strategy, system, optimizer, config, variables=None):
     def gradients_of_part(batch, share):
         """Of the share of the global batch that it is."""
         with rematerialization(config.train.rematerialize), tf.GradientTape() as tape:
-            terms = system.loss_terms(batch, system.forward(batch, training=True))
-            total = system.total_loss(terms)
+            total, terms = losses(batch, system.forward(batch, training=True))
             # Before its gradient, which other replicas add to where they share statistics.
             part = total * share if replicas * parts > 1 else total
             part = optimizer.get_scaled_loss(part) if scaled else part
@@ -110,7 +111,15 @@ def make_train_step(strategy, system, optimizer, config, variables=None):
     def apply(gradients):
         optimizer.apply_gradients(zip(gradients, variables), experimental_aggregate_gradients=False)
 
-    @tf.function
+    def on_replicas_if(condition, function, arguments):
+        def run():
+            strategy.run(function, args=(arguments,))
+            return True
+        tf.cond(condition, run, lambda: True)
+
+    # AutoGraph would translate every function that is called, which is half of the tracing: a
+    # condition on tensors is a tf.cond here.
+    @tf.function(autograph=False)
     def step(batch):
         gradients, numbers, kept, unmeasured = strategy.run(gradients_of, args=(batch,))
         terms, pixel_sum, norm = on_first_replica(strategy, numbers)  # all have the same
@@ -120,16 +129,28 @@ def make_train_step(strategy, system, optimizer, config, variables=None):
         # At a scale of 1 gradients are what they are.
         overflowed = (sound & ~applied & (optimizer.loss_scale > 1.0) if scaled
                       else tf.constant(False))
-        if applied | overflowed:  # the optimiser then halves its scale, and does no more
-            strategy.run(apply, args=(gradients,))
-        if not applied:
-            strategy.run(put_back, args=(kept,))
+        # Where it overflowed, the optimiser halves its scale, and does no more.
+        on_replicas_if(applied | overflowed, apply, gradients)
+        on_replicas_if(~applied, put_back, kept)
         first = on_first_replica(strategy, unmeasured)
         # In the order of the global batch; an empty gathering would crash workers of a cluster.
         unmeasured = first if first.shape[0] == 0 else strategy.gather(unmeasured, axis=0)
         return StepResult(terms, norm, inputs_finite, applied, overflowed, unmeasured > 0)
 
     return step
+
+
+def losses_of(system, config):
+    """A function (Batch, prediction) -> (weighted total, {name: unweighted term}) of a System, as
+    TrainConfig says."""
+    if config.xla:
+        return compiled_losses(system)
+
+    def losses(batch, prediction):
+        terms = system.loss_terms(batch, prediction)
+        return system.total_loss(terms), terms
+
+    return losses
 
 
 def unmeasured_samples(batch, nearest):

@@ -45,7 +45,8 @@ class Validation:
 
         # One replica alone: statistics of all would be asked from the workers that do not validate.
         self._measure = tf.function(
-            lambda batch: on_first_replica(strategy, strategy.run(measure, args=(batch,))))
+            lambda batch: on_first_replica(strategy, strategy.run(measure, args=(batch,))),
+            autograph=False)
 
     def __call__(self, stopped=lambda: False):
         """Returns ({"validation/name": float}, pictures {title: [B, H, W, 1 or 3]}), or None once
@@ -88,7 +89,7 @@ def pictures_of_first_replica(strategy, system, batch):
     forward = lambda batch: on_first_replica(strategy, strategy.run(
         system.forward, args=(batch,), kwargs={"training": False}))
     if strategy.num_replicas_in_sync > 1:
-        forward = tf.function(forward)  # leaves out what other replicas would compute
+        forward = tf.function(forward, autograph=False)  # leaves out what other replicas would compute
     batch = on_first_replica(strategy, batch)
     return pictures_of(system, batch, forward(batch))
 

@@ -81,7 +81,7 @@ def make_signs(strategy, system):
             variable.assign(value)
         return signs
 
-    @tf.function
+    @tf.function(autograph=False)
     def measure(batch):
         signs = strategy.run(signs_of, args=(batch,))
         return {name: strategy.reduce(tf.distribute.ReduceOp.MEAN, value, axis=None)

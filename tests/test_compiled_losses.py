@@ -1,0 +1,46 @@
+"""Losses that XLA compiles: the same values and gradients as without it."""
+import numpy as np
+import pytest
+import tensorflow as tf
+from test_precision import CONFIGS, SIZE, batch_of
+
+from tfdepth.runs.config import TrainConfig
+from tfdepth.systems import SYSTEMS, build_system
+from tfdepth.training.step import losses_of
+
+FAST = 1  # the others take some 10 seconds each to compile
+
+
+@pytest.mark.parametrize("config", [
+    pytest.param(config, id=type(config).__name__, marks=[] if k < FAST else pytest.mark.slow)
+    for k, config in enumerate(CONFIGS)])
+def test_values_and_gradients(config):
+    tf.keras.utils.set_random_seed(0)
+    offsets = () if SYSTEMS[type(config)].learns_from_depth else (-1, 1)
+    system = build_system(config, offsets)
+    system.create_variables(SIZE)
+    batch = batch_of(len(offsets))
+    found = []
+    for xla in (False, True):
+        losses = losses_of(system, TrainConfig(xla=xla))
+
+        @tf.function
+        def total_and_gradients():
+            with tf.GradientTape() as tape:
+                tape.watch(batch.intrinsics)
+                total, terms = losses(batch, system.forward(batch, training=False))
+                scaled = 3.0 * total
+            return total, terms, tape.gradient(
+                scaled, [batch.intrinsics, *system.trainable_variables],
+                unconnected_gradients=tf.UnconnectedGradients.ZERO)
+
+        found.append(total_and_gradients())
+    (total, terms, gradients), (compiled_total, compiled_terms, compiled_gradients) = found
+    np.testing.assert_allclose(compiled_total, total, rtol=1e-5)
+    assert set(compiled_terms) == set(terms) == set(system.loss_weights)
+    for name, term in terms.items():
+        np.testing.assert_allclose(compiled_terms[name], term, rtol=1e-5, atol=1e-7)
+    norm = tf.linalg.global_norm(gradients)
+    difference = tf.linalg.global_norm([a - b for a, b in zip(compiled_gradients, gradients)])
+    # A pixel may fall to the other side of the minimum or of the automask.
+    assert norm > 1e-4 and difference < 3e-3 * norm, (float(difference), float(norm))
