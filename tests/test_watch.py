@@ -246,14 +246,12 @@ def test_measuring_sees_the_network_as_in_training_and_leaves_it_as_it_was(repli
 
 
 def run(root, folder, size_weight, rate=1e-3, steps=240):
-    """A toy run. `size_weight` pulls disparity towards 0, where depth is the same everywhere; with
-    it alone, so that motion cannot run away first."""
+    """A toy run; `size_weight` pulls disparity towards 0, where depth is the same everywhere."""
     config = ExperimentConfig(
         ToyConfig(), DataConfig("kitti_odometry", str(root), size=(16, 32)),
         OptimizerConfig(learning_rate=rate), TrainConfig(steps=steps, batch_size=2,
                                                          save_every=steps))
     config.system.loss_weights.size = size_weight
-    config.system.loss_weights.photometric = float(size_weight == 0.0)
     found = loop.train(config, folder)
     return [json.loads(line) for line in found.metrics.read_text().splitlines()]
 
@@ -266,7 +264,7 @@ def test_a_run_that_collapses_is_told_within_240_steps(tmp_path, capsys):
     assert all(0.01 < line["watch/depth_spread"] < 3.0 for line in lines)
     assert all(0.0 <= line["watch/outside_share"] < 0.3 for line in lines)
     capsys.readouterr()
-    lines = run(root, tmp_path / "collapsed", 100.0, rate=1.0)
+    lines = run(root, tmp_path / "collapsed", 100.0, rate=0.2)
     assert lines[-1]["watch/depth_spread"] < 0.005
     warned = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
     assert len(warned) == 1 and warned[0].startswith("warning: step 2")
