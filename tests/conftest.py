@@ -1,4 +1,6 @@
 """Set-up of the test session: quiet TensorFlow, `import helpers`, no writes to the user's cache."""
+import ctypes
+import gc
 import os
 import pathlib
 import sys
@@ -15,6 +17,17 @@ def pytest_configure(config):
     import tensorflow as tf
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 4)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def memory_of_the_module():
+    """Models and graphs of a module end with it, and so does the memory that they took."""
+    yield
+    import tensorflow as tf
+    tf.keras.backend.clear_session()
+    gc.collect()
+    if sys.platform == "linux":
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 @pytest.fixture
