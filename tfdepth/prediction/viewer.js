@@ -9,6 +9,7 @@ const facts = JSON.parse(element("facts").textContent);
 const stored = [...document.querySelectorAll("script.frame")];
 const [low, high] = facts.inverseDepthRange;
 const STEEP = Math.tan(88 * Math.PI / 180);  // change of log depth per unit of x / z or y / z
+const LARGEST_STRETCH = 3;
 const MOST_POINTS = 1.5e6;                   // of several frames together
 const FRAME_MILLISECONDS = 100;              // while it plays
 
@@ -107,12 +108,16 @@ function buildVertices(frame, thin) {
   for (let row = 0; row < rows; row += thin) {
     for (let column = 0; column < columns; column += thin) {
       const i = row * columns + column, number = numbers[i];
-      if (column && Math.abs(numbers[i - 1] - number) > across ||
-          column + 1 < columns && Math.abs(numbers[i + 1] - number) > across ||
-          row && Math.abs(numbers[i - columns] - number) > down ||
-          row + 1 < rows && Math.abs(numbers[i + columns] - number) > down) continue;
+      const steepness = Math.max(
+          column ? Math.abs(numbers[i - 1] - number) / across : 0,
+          column + 1 < columns ? Math.abs(numbers[i + 1] - number) / across : 0,
+          row ? Math.abs(numbers[i - columns] - number) / down : 0,
+          row + 1 < rows ? Math.abs(numbers[i + columns] - number) / down : 0);
+      if (steepness > 1) continue;
       positions.set(unproject(frame, row, column), 4 * count);
       shades.set(colours.subarray(4 * i, 4 * i + 3), 16 * count + 12);
+      // How far the surface reaches along the ray, by how far across: points close its gaps.
+      shades[16 * count + 15] = Math.min(LARGEST_STRETCH, STEEP * steepness) / LARGEST_STRETCH * 255;
       count++;
     }
   }
@@ -130,10 +135,7 @@ function shade(depth) {
 }
 
 function drawPictures(frame) {
-  for (const box of document.querySelectorAll(".picture")) {
-    box.style.aspectRatio = `${frame.width} / ${frame.height}`;
-    box.style.width = `min(100%, ${(60 * frame.width / frame.height).toFixed(3)}vh)`;
-  }
+  element("pair").style.setProperty("--ratio", frame.width / frame.height);
   const picture = element("frame");
   picture.width = frame.picture.naturalWidth;
   picture.height = frame.picture.naturalHeight;
@@ -162,7 +164,7 @@ function drawLegend() {
   canvas.getContext("2d").putImageData(pixels, 0, 0);
   let last = Infinity;
   for (let power = Math.floor(Math.log10(1 / high)); power <= Math.log10(1 / low); power++) {
-    for (const digit of [1, 2, 5]) {
+    for (const digit of [1, 1.5, 2, 3, 5, 7]) {
       const depth = digit * 10 ** power, share = (1 / depth - low) / (high - low);
       if (share < 0 || share > 1 || last - share < 0.08) continue;
       const label = document.createElement("span");
@@ -215,16 +217,17 @@ const view = {target: [0, 0, 1], yaw: 0, pitch: 0, distance: 1};
 
 const VERTEX_SHADER = `
 attribute vec3 position;      // of the camera that saw it
-attribute vec3 colour;
+attribute vec4 colour;        // and how steep its surface is
 uniform mat4 clip_from_camera;
 uniform float size;           // pixels on the screen, times distance, of a point at depth 1
 uniform float farthest;
 varying vec3 shade;
 void main() {
   gl_Position = clip_from_camera * vec4(position, 1.0);
-  gl_PointSize = clamp(size * position.z / gl_Position.w, 1.5, 40.0);
+  float stretch = max(1.0, colour.a * ${LARGEST_STRETCH.toFixed(1)});
+  gl_PointSize = clamp(size * stretch * position.z / gl_Position.w, 1.5, 40.0);
   if (position.z > farthest) gl_Position = vec4(0.0, 0.0, 2.0, 1.0);  // outside: not drawn
-  shade = colour;
+  shade = colour.rgb;
 }`;
 const FRAGMENT_SHADER = `
 precision mediump float;
@@ -298,23 +301,20 @@ function focalLength() {
   return Math.max(fits, Math.hypot(width, height) * 0.375);
 }
 
+/** Looks from behind the camera at what it sees, or, with several frames, at the whole path. */
 function resetView() {
-  view.yaw = 0.16;
-  view.pitch = 0.13;
-  if (!areSeveral()) {
-    view.target = [0, 0, first.median];
-    view.distance = 1.3 * first.median;
-  } else {
-    const centres = firstFromCamera.flatMap(
-        matrix => [[0, 0, 0], [0, 0, first.median]].map(each => transform(matrix, each)));
-    const [least, most] = [Math.min, Math.max].map(
-        extreme => [0, 1, 2].map(i => centres.reduce((kept, each) => extreme(kept, each[i]),
-                                                     centres[0][i])));
-    view.target = least.map((value, i) => (value + most[i]) / 2);
-    view.distance = 0.9 * Math.hypot(...least.map((value, i) => most[i] - value));
-    view.pitch = 0.5;
-    view.yaw = 0.35;
-  }
+  const ahead = [(first.width / 2 - first.cx) / first.fx, (first.height / 2 - first.cy) / first.fy,
+                 1].map(value => value * first.median);
+  const places = areSeveral() ? firstFromCamera.flatMap(
+      matrix => [[0, 0, 0], ahead].map(each => transform(matrix, each))) : [ahead, ahead];
+  const [least, most] = [Math.min, Math.max].map(
+      extreme => [0, 1, 2].map(i => places.reduce((kept, each) => extreme(kept, each[i]),
+                                                  places[0][i])));
+  view.target = least.map((value, i) => (value + most[i]) / 2);
+  view.yaw = Math.atan2(ahead[0], ahead[2]) + (areSeveral() ? 0.35 : 0.13);
+  view.pitch = Math.atan2(ahead[1], ahead[2]) + (areSeveral() ? 0.35 : 0.09);
+  view.distance = areSeveral() ? 0.65 * Math.hypot(...least.map((value, i) => most[i] - value)) :
+      1.3 * Math.hypot(...ahead);
   requestDraw();
 }
 
@@ -356,7 +356,7 @@ function draw() {
     gl.uniform1f(places.size, 1.25 * vertices.spacing * focal * scale);
     gl.bindBuffer(gl.ARRAY_BUFFER, buffer);
     gl.vertexAttribPointer(places.position, 3, gl.FLOAT, false, 16, 0);
-    gl.vertexAttribPointer(places.colour, 3, gl.UNSIGNED_BYTE, true, 16, 12);
+    gl.vertexAttribPointer(places.colour, 4, gl.UNSIGNED_BYTE, true, 16, 12);
     gl.drawArrays(gl.POINTS, 0, vertices.count);
   }
   drawLines(scale, near);
@@ -399,7 +399,7 @@ function drawLines(scale, near) {
     stroke(centres.slice(shown), "#8d99a6", 2);
     stroke(centres.slice(0, shown + 1), "#56b4e9", 2.5);
   }
-  const fromCamera = spaceFromCamera(shown), depth = 0.12 * first.median;
+  const fromCamera = spaceFromCamera(shown), depth = (areSeveral() ? 0.12 : 0.06) * first.median;
   const corner = (x, y) => transform(fromCamera, [
     depth * (x - current.cx) / current.fx, depth * (y - current.cy) / current.fy, depth]);
   const [right, bottom] = [current.width - 0.5, current.height - 0.5];
@@ -679,6 +679,7 @@ async function start() {
   for (const id of ["controls", "hints"]) element(id).hidden = !gl;
   cloud.hidden = lines.hidden = !gl;
   element("no_cloud").hidden = Boolean(gl);
+  if (!gl) element("stage").style.height = "auto";
   await show(0);
   const sizes = `${first.width} × ${first.height}`;
   element("about").textContent = stored.length > 1 ? `${stored.length} frames, ${sizes}` : sizes;

@@ -144,7 +144,7 @@ def _encode_depth(depth):
     signed_last = ((rests << 1) ^ (rests >> 15)).astype("<u2")
     planes = signed_last.reshape(-1, 1).view(np.uint8).T                        # [2, R C]
     return {"nearest": float(nearest), "step": step,
-            "depth": _text(zlib.compress(planes.tobytes(), 9))}
+            "depth": _text(zlib.compress(planes.tobytes()))}
 
 
 def _jpeg(image) -> bytes:
