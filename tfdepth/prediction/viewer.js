@@ -9,7 +9,9 @@ const facts = JSON.parse(element("facts").textContent);
 const stored = [...document.querySelectorAll("script.frame")];
 const [low, high] = facts.inverseDepthRange;
 const STEEP = Math.tan(88 * Math.PI / 180);  // change of log depth per unit of x / z or y / z
-const LARGEST_STRETCH = 3;
+const LARGEST_STRETCH = 3;                    // of a point, where the surface is steep
+const LEVELS = 3;                            // of the cloud's vertices, by rows and columns
+const SLOW_MILLISECONDS = 45;                // a picture
 const MOST_POINTS = 1.5e6;                   // of several frames together
 const FRAME_MILLISECONDS = 100;              // while it plays
 
@@ -96,7 +98,9 @@ function gridColours(frame) {
   return context.getImageData(0, 0, frame.columns, frame.rows).data;
 }
 
-/** Vertices of the cloud, every `thin`-th row and column, without steep places. */
+/** Vertices of the cloud, every `thin`-th row and column, without steep places. Every fourth row
+ *  and column comes first, then the rest of every second, then the others: `counts` tells how many
+ *  there are with these, finest first. */
 function buildVertices(frame, thin) {
   const {rows, columns, numbers} = frame, colours = gridColours(frame);
   const places = Math.ceil(rows / thin) * Math.ceil(columns / thin);
@@ -104,24 +108,31 @@ function buildVertices(frame, thin) {
   const positions = new Float32Array(content), shades = new Uint8Array(content);
   const across = STEEP * frame.stride / frame.fx / frame.step;
   const down = STEEP * frame.stride / frame.fy / frame.step;
+  const counts = [];
   let count = 0;
-  for (let row = 0; row < rows; row += thin) {
-    for (let column = 0; column < columns; column += thin) {
-      const i = row * columns + column, number = numbers[i];
-      const steepness = Math.max(
-          column ? Math.abs(numbers[i - 1] - number) / across : 0,
-          column + 1 < columns ? Math.abs(numbers[i + 1] - number) / across : 0,
-          row ? Math.abs(numbers[i - columns] - number) / down : 0,
-          row + 1 < rows ? Math.abs(numbers[i + columns] - number) / down : 0);
-      if (steepness > 1) continue;
-      positions.set(unproject(frame, row, column), 4 * count);
-      shades.set(colours.subarray(4 * i, 4 * i + 3), 16 * count + 12);
-      // How far the surface reaches along the ray, by how far across: points close its gaps.
-      shades[16 * count + 15] = Math.min(LARGEST_STRETCH, STEEP * steepness) / LARGEST_STRETCH * 255;
-      count++;
+  for (let level = LEVELS - 1; level >= 0; level--) {
+    const step = thin << level;
+    for (let row = 0; row < rows; row += step) {
+      for (let column = 0; column < columns; column += step) {
+        if (level < LEVELS - 1 && !(row % (2 * step) || column % (2 * step))) continue;  // there
+        const i = row * columns + column, number = numbers[i];
+        const steepness = Math.max(
+            column ? Math.abs(numbers[i - 1] - number) / across : 0,
+            column + 1 < columns ? Math.abs(numbers[i + 1] - number) / across : 0,
+            row ? Math.abs(numbers[i - columns] - number) / down : 0,
+            row + 1 < rows ? Math.abs(numbers[i + columns] - number) / down : 0);
+        if (steepness > 1) continue;
+        positions.set(unproject(frame, row, column), 4 * count);
+        shades.set(colours.subarray(4 * i, 4 * i + 3), 16 * count + 12);
+        // How far the surface reaches along the ray, by how far across: points close its gaps.
+        const stretch = Math.min(1, STEEP * steepness / LARGEST_STRETCH);
+        shades[16 * count + 15] = 255 * stretch;
+        count++;
+      }
     }
+    counts.unshift(count);
   }
-  return {content: content.slice(0, 16 * count), count, leftOut: places - count,
+  return {content: content.slice(0, 16 * count), counts, leftOut: places - count,
           spacing: thin * frame.stride / Math.min(frame.fx, frame.fy)};
 }
 
@@ -210,7 +221,7 @@ for (const box of document.querySelectorAll(".picture")) {
 // ------------------------------------------------------------------------------- point cloud
 
 const cloud = element("cloud"), lines = element("lines");
-const gl = cloud.getContext("webgl", {antialias: true, alpha: false});
+const gl = cloud.getContext("webgl", {antialias: false, alpha: false});
 let program, places;      // of WebGL
 let parts = [];           // of the cloud: {index, vertices, buffer}
 const view = {target: [0, 0, 1], yaw: 0, pitch: 0, distance: 1};
@@ -324,7 +335,25 @@ function requestDraw() {
   isRequested = true;
   requestAnimationFrame(() => {
     isRequested = false;
-    draw();
+    draw(0);
+  });
+}
+
+// On a slow machine, fewer and larger points are drawn while the view moves, and all when it rests.
+let coarsest = 0, lastMove = 0, restTimer = 0;
+function requestMove() {
+  if (!gl || isRequested) return;
+  isRequested = true;
+  clearTimeout(restTimer);
+  requestAnimationFrame(now => {
+    isRequested = false;
+    const passed = now - lastMove;
+    if (passed > SLOW_MILLISECONDS && passed < 10 * SLOW_MILLISECONDS) {
+      coarsest = Math.min(LEVELS - 1, coarsest + 1);
+    }
+    lastMove = now;
+    draw(coarsest);
+    if (coarsest) restTimer = setTimeout(requestDraw, 200);
   });
 }
 
@@ -333,7 +362,8 @@ function farthest() {
   return share < 1 ? Math.exp(Math.log(1 / high) + share * Math.log(high / low)) : Infinity;
 }
 
-function draw() {
+/** Draws the cloud, of its points only those of a level and the coarser ones, and the lines. */
+function draw(level) {
   if (!current || gl.isContextLost()) return;
   const scale = Math.min(window.devicePixelRatio || 1, 2);
   const [width, height] = [cloud.clientWidth, cloud.clientHeight];
@@ -353,11 +383,11 @@ function draw() {
     const clipFromCamera = multiply(clipFromView, multiply(fromSpace, spaceFromCamera(index)));
     const byColumns = clipFromCamera.map((_, i) => clipFromCamera[4 * (i & 3) + (i >> 2)]);
     gl.uniformMatrix4fv(places.clip_from_camera, false, byColumns);
-    gl.uniform1f(places.size, 1.25 * vertices.spacing * focal * scale);
+    gl.uniform1f(places.size, 1.25 * vertices.spacing * 2 ** level * focal * scale);
     gl.bindBuffer(gl.ARRAY_BUFFER, buffer);
     gl.vertexAttribPointer(places.position, 3, gl.FLOAT, false, 16, 0);
     gl.vertexAttribPointer(places.colour, 4, gl.UNSIGNED_BYTE, true, 16, 12);
-    gl.drawArrays(gl.POINTS, 0, vertices.count);
+    gl.drawArrays(gl.POINTS, 0, vertices.counts[level]);
   }
   drawLines(scale, near);
 }
@@ -428,19 +458,19 @@ function drawLines(scale, near) {
 function turn(right, down) {
   view.yaw += right;
   view.pitch = Math.max(-1.55, Math.min(1.55, view.pitch + down));
-  requestDraw();
+  requestMove();
 }
 
 function move(right, down) {  // pixels
   const [rightwards, downwards] = viewAxes(), size = view.distance / focalLength();
   view.target = view.target.map(
       (value, i) => value - size * (right * rightwards[i] + down * downwards[i]));
-  requestDraw();
+  requestMove();
 }
 
 function zoom(factor) {
   view.distance *= factor;
-  requestDraw();
+  requestMove();
 }
 
 const pointers = new Map();  // that are down, by id: [x, y]
@@ -588,10 +618,10 @@ async function show(index) {
 }
 
 function tellCount() {
-  const sum = name => parts.reduce((total, part) => total + part.vertices[name], 0);
-  const inThousands = number => number.toLocaleString("en");
-  element("count").textContent =
-      `${inThousands(sum("count"))} points, ${inThousands(sum("leftOut"))} left out`;
+  const sum = count => parts.reduce((total, {vertices}) => total + count(vertices), 0)
+      .toLocaleString("en");
+  element("count").textContent = `${sum(vertices => vertices.counts[0])} points, ` +
+      `${sum(vertices => vertices.leftOut)} left out`;
 }
 
 let pointsAsked = 0;
