@@ -629,6 +629,7 @@ let pointsAsked = 0;
 async function choosePoints() {
   const asked = ++pointsAsked, every = Number(element("points_of").value);
   clearParts();
+  element("count").textContent = "";
   resetView();
   if (!every) {
     addPart(shown, buildVertices(current, 1));
