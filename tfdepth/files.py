@@ -1,7 +1,8 @@
 """Files of results, written whole or not at all, and where the cache is."""
+import contextlib
 import os
 import pathlib
-from typing import Union
+from typing import BinaryIO, Iterator, Union
 
 Path = Union[str, pathlib.Path]
 
@@ -12,20 +13,28 @@ def cache_path(*names: str) -> str:
     return os.path.join(os.path.expanduser(base), "tfdepth", *names)
 
 
-def write_atomically(path: Path, content: Union[str, bytes]):
-    """Writes `content` to a temporary neighbour of `path` and renames it to `path`.
+@contextlib.contextmanager
+def open_atomically(path: Path) -> Iterator[BinaryIO]:
+    """A binary file to write, which takes the name `path` when the block has ended.
 
-    A reader sees the old file or the new one, never half of it. Text is written as UTF-8 with
-    "\\n" line ends. Missing folders are made.
+    A reader sees the old file or the new one, never half of it. Missing folders are made. When the
+    block raises, what it wrote is gone.
 
     Raises:
-      OSError: as `open` does; the temporary file is gone then.
+      OSError: as `open` does.
     """
     path = pathlib.Path(path).expanduser()
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
+        with open(temporary, "wb") as file:
+            yield file
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)  # still there only when something failed
+
+
+def write_atomically(path: Path, content: Union[str, bytes]):
+    """Writes `content` in one go, see `open_atomically`; text as UTF-8 with "\\n" line ends."""
+    with open_atomically(path) as file:
+        file.write(content.encode("utf-8") if isinstance(content, str) else content)
