@@ -4,14 +4,14 @@ Shape letters: B batch, S sources, N frames, H rows, W columns (the network's si
 not grow with N.
 """
 import itertools
+from typing import NamedTuple, Optional
 
 import numpy as np
 import tensorflow as tf
 
 from tfdepth.checks import UserError, check_shape
-from tfdepth.data.images import read_size
 from tfdepth.data.neighbours import NeighbourWindow
-from tfdepth.data.pipeline import frame_batches, resize_image
+from tfdepth.data.pipeline import frame_batches, images_of_files, resize_image
 from tfdepth.data.unreadable import readable
 from tfdepth.geometry.camera import resize_intrinsics
 from tfdepth.runs import checkpoints
@@ -22,6 +22,14 @@ from tfdepth.systems import build_system
 BATCH_SIZE = 8  # images a forward pass
 NO_MOTION = ("the model was trained on stereo pairs alone, or on measured depth, and predicts no "
              "motion.")
+
+
+class SeenFrame(NamedTuple):
+    """A frame as the user has it."""
+    label: str                        # what messages call it
+    image: np.ndarray                 # uint8 [h, w, 3]
+    follows: bool                     # whether the frame before it is the one before in time
+    intrinsics: Optional[np.ndarray]  # [3, 3], pixels of the image; None = unknown
 
 
 class Predictor:
@@ -100,11 +108,10 @@ class Predictor:
             raise ValueError(f"`{name}` must be uint8, 0 to 255; got {image.dtype}.")
         return tf.cast(resize_image(tf.constant(image), self.size), tf.float32)[tf.newaxis] / 255.0
 
-    def _camera(self, name, intrinsics, size=None):
-        """Intrinsics [3, 3] of an image after its resize to the network's size.
+    def _camera(self, name, intrinsics, size):
+        """Intrinsics [3, 3] of an image after its resize to the network's size, if they count.
 
-        Args: name: of the image, its path where `size` is None. intrinsics: [3, 3], its pixels.
-          size: (h, w).
+        Args: name: of the image, for the message. intrinsics: [3, 3], its pixels. size: (h, w).
         Raises: UserError: they are None and the system needs them."""
         if not self.system.needs_intrinsics:
             return tf.eye(3)
@@ -112,7 +119,7 @@ class Predictor:
             raise UserError(f"{name}: expected its camera, as {type(self.system).__name__} scales "
                             "depth by the focal length; found none. --intrinsics names a camera "
                             "file, or intrinsics.json lies beside the images.")
-        return self.resized_camera(intrinsics, size or read_size(name))
+        return self.resized_camera(intrinsics, size)
 
     def resized_camera(self, intrinsics, size):
         """Intrinsics [3, 3] of an image of `size` (h, w) -> after its resize to (H, W)."""
@@ -120,7 +127,7 @@ class Predictor:
         return resize_intrinsics(tf.constant(intrinsics, tf.float32), scale_yx)
 
     def depths_of_files(self, paths, follows=None, intrinsics=None):
-        """Yields (image [H, W, 3] in [0, 1], depth [H, W]) of image files, in order; float32.
+        """(image [H, W, 3] in [0, 1], depth [H, W]) of image files, in order; float32.
 
         Depth is > 0, up to the model's scale. Systems that need the frame before get it where
         there is one, elsewhere the frame itself.
@@ -130,26 +137,15 @@ class Predictor:
           knows; None: nowhere.
         Raises: UserError: if a file cannot be read, or the system needs a camera that is unknown.
         """
+        follows = [False] * len(paths) if follows is None else follows
         intrinsics = [None] * len(paths) if intrinsics is None else intrinsics
-        follows = np.zeros(len(paths), bool) if follows is None else np.array(follows, bool)
-        done, last = 0, None
-        for images in readable(frame_batches(paths, self.size, BATCH_SIZE), paths):
-            images = images.numpy()
-            before = np.concatenate([images[:1] if last is None else last, images[:-1]])
-            has_previous = follows[done:done + len(images), np.newaxis, np.newaxis, np.newaxis]
-            cameras = tf.stack([self._camera(paths[k], intrinsics[k])
-                                for k in range(done, done + len(images))])
-            depths = self.depth_of_batch(images, np.where(has_previous, before, images),
-                                 cameras).numpy()[..., 0]
-            yield from zip(images, depths)
-            done, last = done + len(images), images[-1:]
+        frames = map(SeenFrame, paths, images_of_files(paths), follows, intrinsics)
+        return ((image, depth) for _, image, depth in self.depths_of_frames(frames))
 
     def depths_of_frames(self, frames):
         """Yields (frame, image [H, W, 3] in [0, 1], depth [H, W]) of frames as they come; float32.
 
-        Args: frames: iterable of anything with `image` uint8 [h, w, 3], `label` for messages,
-          `follows`, whether the frame before it is the one before in time, and `intrinsics`
-          [3, 3], pixels of the image, or None.
+        Args: frames: iterable of SeenFrame, or of anything with its fields.
         Raises: UserError: if the system needs a camera that is unknown.
         """
         last = None
