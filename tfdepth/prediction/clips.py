@@ -129,5 +129,7 @@ def _turned(paths) -> Tuple[str, ...]:
     for path in paths:
         with contextlib.suppress(UserError):  # damaged notes: nobody can know, the pixels may do
             turned += [path] * exif.is_turned(path)
+    if not turned:
+        return ()
     return (f"warning: {turned[0]}: EXIF says that the picture must be turned to be looked at, as "
-            f"of {len(turned)} of {len(paths)}; they are taken as they are stored",) * bool(turned)
+            f"of {len(turned)} of {len(paths)}; they are taken as they are stored",)

@@ -5,31 +5,32 @@ be read once. Its depths, and frames that are needed again, wait in a nameless f
 folder until the range of the clip is known, so memory does not grow with the number of frames
 (but for a kilobyte each), and nothing is written if one of them cannot be read.
 
-Shape letters: N frames, H rows, W columns of the network; h, w of an image.
+Shape letters: H rows, W columns of the network; h, w of an image.
 """
 import contextlib
 import os
 import pathlib
 import re
 import time
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
+from typing import Any, Dict, NamedTuple, Optional
 
 import numpy as np
-from tqdm import tqdm
 
 from tfdepth.checks import UserError, check_choice
 from tfdepth.data import images
-from tfdepth.data.neighbours import NeighbourWindow
 from tfdepth.evaluation.plots import colour_depth
 from tfdepth.evaluation.resizing import RESIZINGS
-from tfdepth.inference import BATCH_SIZE, NO_MOTION, load_predictor
+from tfdepth.inference import NO_MOTION, load_predictor
 from tfdepth.prediction.clips import open_clip
 from tfdepth.prediction.colour_video import beside, open_colour_video
 from tfdepth.prediction.pointcloud import point_cloud, write_ply
+from tfdepth.prediction.running import no_camera, progress, run_networks
 from tfdepth.prediction.smoothing import Smoothing
-from tfdepth.prediction.spool import Place, Spool
-from tfdepth.prediction.trajectory import SUPPOSED_RATE, find_parts, write_trajectories
-from tfdepth.prediction.writing import FORMATS, png_divisor, range_of_clip, write_depth
+from tfdepth.prediction.spool import Spool
+from tfdepth.prediction.trajectory import (
+    SUPPOSED_RATE, check_parts, find_parts, write_trajectories)
+from tfdepth.prediction.unit import unit_of
+from tfdepth.prediction.writing import FORMATS, range_of_clip, write_depth
 from tfdepth.systems.base import PRECISIONS
 
 COLOUR_VIDEO, VIEWER = "colour.mp4", "viewer.html"
@@ -44,35 +45,6 @@ class Outputs(NamedTuple):
     trajectory: bool = False
     pictures: bool = False        # what else the system has to show: masks, warped neighbours
     html: bool = False            # a viewer
-
-
-class Unit(NamedTuple):
-    """What depth and translations are written in."""
-    factor: float              # x what the model predicts
-    facts: Mapping[str, str]   # for descriptions: "scale", "scale_reason"
-
-    @property
-    def name(self):
-        return "metres" if self.facts["scale"] == "metric" else "relative units"
-
-
-class _Predicted(NamedTuple):
-    """A frame after the network ran; what is large waits in the spool."""
-    name: str
-    path: str
-    number: int
-    follows: bool
-    size: Tuple[int, int]             # (h, w)
-    intrinsics: Optional[np.ndarray]  # [3, 3], pixels of (h, w)
-    depth: Place                      # float32 [H, W]
-    image: Optional[Place]            # uint8 [h, w, 3]; only where it is needed again
-
-
-class _Prediction(NamedTuple):
-    """All of a clip after the network ran."""
-    frames: List[_Predicted]
-    motions: Dict[int, np.ndarray]             # by target: source_from_target [S, 4, 4]
-    pictures: Dict[int, Dict[str, Place]]      # by target: uint8 [H, W, 3] or [H, W] by title
 
 
 def predict_files(model, source, output, outputs=Outputs(), camera="", precision="float32",
@@ -104,20 +76,28 @@ def predict_files(model, source, output, outputs=Outputs(), camera="", precision
             outputs = outputs._replace(video=clip.is_video)
         _check_clip(clip, outputs)
         predictor = load_predictor(model, precision)
-        _check_system(predictor.system, outputs)
-        unit = _unit(predictor)
+        _check_system(predictor.system, clip, outputs)
+        unit = unit_of(predictor)
         for line in clip.warnings:
             show(line)
         folder = pathlib.Path(output).expanduser()
         with _output(clip, output, outputs) as spool:
-            predicted = _predict(clip, predictor, model, unit, outputs, spool)
+            predicted = run_networks(
+                clip, predictor, spool, unit.factor,
+                keep_images=outputs.video or outputs.pointcloud or outputs.html,
+                with_motions=predictor.system.predicts_motion and (outputs.trajectory
+                                                                   or outputs.html),
+                with_pictures=outputs.pictures)
             frames = predicted.frames
             depths = lambda: (_depth(spool, predictor, frame) for frame in frames)
             clip_range = range_of_clip(depths(), len(frames), predictor.size, outputs.file_format)
             facts = {"model": os.path.abspath(os.path.expanduser(model)),
                      "system": type(predictor.system).__name__, "checkpoint_step": predictor.step,
                      **unit.facts}
-            parts = _parts(predicted, predictor, unit, outputs)
+            follows = [frame.follows for frame in frames]
+            parts = find_parts(follows, predicted.motions, predictor.offsets, unit.factor)
+            if outputs.trajectory:
+                check_parts(parts, follows, predictor.offsets)
             clamped = _write_frames(folder, predicted, spool, predictor, clip_range, clip.rate,
                                     smoothing, outputs, unit, facts)
             if outputs.trajectory:
@@ -135,10 +115,12 @@ def predict_files(model, source, output, outputs=Outputs(), camera="", precision
          + (f", points to {folder / 'points'}" if outputs.pointcloud else "")
          + (f", a viewer to {folder / VIEWER}" if outputs.html else ""))
     if outputs.pictures:
+        without = len(frames) - len(predicted.pictures)
         show(f"wrote what the model has to show of {len(predicted.pictures)} of {len(frames)} "
-             f"images to {folder / 'pictures'}; the others lack a neighbour")
-    if predictor.system.needs_previous and not all(each.follows for each in frames):
-        show(f"{sum(not each.follows for each in frames)} of {len(frames)} images have no frame "
+             f"images to {folder / 'pictures'}"
+             + (f"; {without} lack a neighbour" if without else ""))
+    if predictor.system.needs_previous and not all(follows):
+        show(f"{follows.count(False)} of {len(frames)} images have no frame "
              "before them; the model saw these twice")
     show(f"{len(frames)} frames in {seconds:.1f} seconds, {len(frames) / seconds:.2f} frames/s "
          "with start and writing")
@@ -151,44 +133,20 @@ def _check_clip(clip, outputs):
     """What can be refused before the model is loaded."""
     for wanted, flag in ((outputs.pointcloud, "--pointcloud"), (outputs.html, "--html")):
         if wanted and clip.camera is None:
-            raise _no_camera(flag, clip.source)
+            raise no_camera(flag, clip.source)
     if outputs.video and len(clip.sizes) > 1:
         raise UserError(f"--video: expected images of one size in {clip.source}; found "
                         f"{len(clip.sizes)} sizes.")
 
 
-def _check_system(system, outputs):
+def _check_system(system, clip, outputs):
     if outputs.trajectory and not system.predicts_motion:
         raise UserError(f"--trajectory: {NO_MOTION}")
     if outputs.pictures and system.stereo:
         raise UserError("--pictures: the model compares with the other camera's picture, which "
                         "nobody has here; its evaluation draws them.")
-
-
-def _no_camera(flag, source):
-    return UserError(f"{flag}: expected the camera of {source}; found none. --intrinsics names a "
-                     "camera file, or intrinsics.json lies beside the images.")
-
-
-def _unit(predictor) -> Unit:
-    """The unit of what is written; the one place that decides it."""
-    return Unit(1.0, _scale(predictor.config.data, predictor.system.learns_from_depth))
-
-
-def _scale(data, learns_from_depth=False):
-    """What is known of the unit of the depth of a model that was trained on such data."""
-    if learns_from_depth:
-        return {"scale": "metric", "scale_reason":
-                "metres, trained on measured depth; true for such scenes and cameras"}
-    if not data.stereo:
-        return {"scale": "relative", "scale_reason":
-                "trained on video of one camera, so depth is known up to one unknown factor"}
-    if data.stereo_baseline:
-        return {"scale": "relative", "scale_reason":
-                f"trained on stereo pairs at a distance of {data.stereo_baseline:g} units; metres "
-                f"= depth x their true distance / {data.stereo_baseline:g}"}
-    return {"scale": "metric", "scale_reason":
-            "metres, trained on stereo pairs of known distance; true for that camera"}
+    if outputs.pictures and clip.camera is None and system.num_sources:
+        raise no_camera("--pictures", clip.source)
 
 
 @contextlib.contextmanager
@@ -216,58 +174,6 @@ def _output(clip, output, outputs):
                         f"{error.strerror or error}.") from None
 
 
-def _progress(frames, what, count):
-    return tqdm(frames, what, count or None, unit=" frames", disable=None)
-
-
-def _predict(clip, predictor, model, unit, outputs, spool) -> _Prediction:
-    """Runs the networks over the frames as they come."""
-    frames, motions, pictures = [], {}, {}
-    keep_images = outputs.video or outputs.pointcloud or outputs.html
-    with_motions = predictor.system.predicts_motion and (outputs.trajectory or outputs.html)
-    window = NeighbourWindow(predictor.system.offsets, BATCH_SIZE)
-
-    def look_around(ready):
-        for neighbours in ready:
-            if with_motions:
-                motions.update(predictor.motions_of_neighbours(neighbours))
-            if outputs.pictures:
-                pictures.update(_look(neighbours, frames, predictor, spool))
-
-    for frame, image, depth in predictor.depths_of_frames(
-            _progress(clip.frames, "predicting", clip.count)):
-        if not (np.isfinite(depth) & (depth > 0)).all():
-            raise UserError(f"{model}: expected a model with finite depth above 0; that of "
-                            f"step {predictor.step} is not so for {frame.label}. Did it diverge?")
-        frames.append(_Predicted(
-            frame.name, frame.path, frame.number, frame.follows, frame.image.shape[:2],
-            frame.intrinsics, spool.put((np.float32(unit.factor) * depth).tobytes()),
-            spool.put_picture(frame.image) if keep_images else None))
-        if with_motions or outputs.pictures:
-            look_around(window.add(image, frame.follows or len(frames) == 1))
-    look_around(window.rest())
-    if not frames:
-        raise UserError(f"{clip.source}: expected frames; found none.")
-    return _Prediction(frames, motions, pictures)
-
-
-def _look(neighbours, frames, predictor, spool):
-    """{index: {title: place of a picture}} of the targets."""
-    cameras = []
-    for index in neighbours.indices:
-        if frames[index].intrinsics is None:
-            raise _no_camera("--pictures", frames[index].path)
-        cameras.append(predictor.resized_camera(frames[index].intrinsics, frames[index].size))
-    found = {index: {} for index in neighbours.indices.tolist()}
-    for title, batch in predictor.pictures_of_batch(
-            neighbours.targets, neighbours.sources, np.stack(cameras)).items():
-        for index, picture in zip(found, batch):
-            pixels = np.rint(255.0 * picture).astype(np.uint8)
-            found[index][title] = spool.put_picture(
-                pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
-    return found
-
-
 def _depth(spool, predictor, frame):
     """float32 [H, W] in the unit that is written."""
     return np.frombuffer(spool.get(frame.depth), np.float32).reshape(predictor.size)
@@ -287,7 +193,7 @@ def _write_frames(folder, predicted, spool, predictor, clip_range, rate, smoothi
         if outputs.video:
             write_picture = stack.enter_context(open_colour_video(
                 folder / COLOUR_VIDEO, rate or SUPPOSED_RATE))
-        for k, frame in enumerate(_progress(frames, "writing", len(frames))):
+        for k, frame in enumerate(progress(frames, "writing", len(frames))):
             network_depth = _depth(spool, predictor, frame)
             depth = _full_depth(network_depth, frame, predictor)             # [h, w]
             shown = smoothing.show(network_depth, frame.follows)
@@ -342,14 +248,6 @@ def _previous(frames, k):
             "previous_reason": "no frame before it was given; the model saw the image twice"}
 
 
-def _parts(predicted, predictor, unit, outputs):
-    """Paths of the camera; () where none was asked for, or, for a viewer, there is none."""
-    if not (outputs.trajectory or outputs.html and predicted.motions):
-        return ()
-    return find_parts([frame.follows for frame in predicted.frames], predicted.motions,
-                      predictor.offsets, unit.factor)
-
-
 def _write_viewer(folder, clip, predicted, spool, predictor, clip_range, parts, unit):
     from tfdepth.prediction.viewer import ViewerFrame, write_viewer
     whole = len(parts) == 1 and len(parts[0].world_from_camera) == len(predicted.frames)
@@ -358,5 +256,5 @@ def _write_viewer(folder, clip, predicted, spool, predictor, clip_range, parts, 
         (ViewerFrame(frame.name, spool.get_picture(frame.image),
                      _full_depth(_depth(spool, predictor, frame), frame, predictor),
                      frame.intrinsics)
-         for frame in _progress(predicted.frames, "viewer", len(predicted.frames))),
+         for frame in progress(predicted.frames, "viewer", len(predicted.frames))),
         clip_range.colours, parts[0].world_from_camera if whole else None, unit.name)

@@ -21,6 +21,7 @@ from tfdepth.evaluation.predicted_motion import trajectory_of_motions
 from tfdepth.evaluation.tables import write_json
 from tfdepth.evaluation.trajectories import write_kitti_poses, write_tum
 
+_FACTS = "trajectory.json"
 SUPPOSED_RATE = 10.0  # frames a second, where nobody knows it
 
 
@@ -39,9 +40,6 @@ def find_parts(follows: Sequence[bool], motions: Dict[int, np.ndarray], offsets,
       motions: {index of target: source_from_target [S, 4, 4]}, of every frame with all its sources.
       offsets: S frames from the target to its sources.
       factor: that brings translations to the unit of the depth that is written.
-
-    Raises:
-      UserError: there is no path at all.
     """
     starts = [k for k, is_next in enumerate(follows) if k == 0 or not is_next]
     parts = []
@@ -50,12 +48,16 @@ def find_parts(follows: Sequence[bool], motions: Dict[int, np.ndarray], offsets,
         if path is not None:
             path[:, :3, 3] *= factor
             parts.append(Part(first, path))
+    return parts
+
+
+def check_parts(parts: Sequence[Part], follows: Sequence[bool], offsets):
+    """Raises UserError if there is no path at all; arguments as of `find_parts`."""
     if not parts:
         needed = max(0, *offsets) - min(0, *offsets) + 1
-        raise UserError(f"--trajectory: expected at least {needed} frames that follow one another; "
-                        f"found {len(follows)} frames in {len(starts)} parts. A folder's frames "
-                        "follow when their names end in numbers that do.")
-    return parts
+        raise UserError(f"--trajectory: expected {needed} frames or more that follow one another; "
+                        f"found none in {len(follows)}. A folder's frames follow when their names "
+                        "end in numbers that do.")
 
 
 def write_trajectories(folder: pathlib.Path, parts: Sequence[Part], names: Sequence[str],
@@ -70,6 +72,7 @@ def write_trajectories(folder: pathlib.Path, parts: Sequence[Part], names: Seque
       facts: for trajectory.json: the unit, the model.
       show: called with lines of text for the user.
     """
+    (folder / _FACTS).unlink(missing_ok=True)  # that of an earlier run; this one's comes last
     times = np.array(numbers) / (rate or SUPPOSED_RATE)
     listed = []
     for k, part in enumerate(parts, start=1):
@@ -86,7 +89,7 @@ def write_trajectories(folder: pathlib.Path, parts: Sequence[Part], names: Seque
                        "frames": last + 1 - part.first})
     without = len(names) - sum(each["frames"] for each in listed)
     source_of_times = "of the video" if rate else "supposed, as nobody knows the clip's own"
-    write_json(folder / "trajectory.json", {
+    write_json(folder / _FACTS, {
         "kind": "world_from_camera", "parts": listed, "frames_without": without,
         "frames_per_second": rate or SUPPOSED_RATE, "times_are": source_of_times, **facts})
     show(f"wrote the camera's path of {len(names) - without} of {len(names)} frames to {folder}: "
