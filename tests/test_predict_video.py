@@ -122,12 +122,13 @@ def test_smoothing_is_an_exponential_mean_of_inverse_depth():
     np.testing.assert_allclose(1 / shown, expected)
 
 
-def test_points_have_the_depth_and_colours_of_their_pixels(model, walk, tmp_path):
+def test_points_have_the_depth_and_colours_of_their_pixels(model, walk, tmp_path, monkeypatch):
+    monkeypatch.setattr("tfdepth.prediction.pointcloud.edges", lambda depth: depth < np.median(depth))
     assert _run(model, walk, tmp_path / "out", "--pointcloud", "--format=npy") == 0
     assert len(_names(tmp_path / "out" / "points")) == len(NAMES)
     _, rows = read_ply(tmp_path / "out" / "points" / "a_03.ply")
     depth, image = np.load(tmp_path / "out" / "depth" / "a_03.npy"), Image.open(walk / "a_03.png")
-    assert 0 < len(rows) <= depth.size
+    assert 0.4 < len(rows) / depth.size < 0.6
     columns = np.rint(60 * rows[:, 0] / rows[:, 2] + 41).astype(int)
     lines = np.rint(50 * rows[:, 1] / rows[:, 2] + 19).astype(int)
     np.testing.assert_allclose(rows[:, 2], depth[lines, columns], rtol=1e-5)
@@ -150,12 +151,12 @@ def test_parts_of_a_clip_have_paths_of_their_own(model, walk, tmp_path, capsys):
     predictor = load_predictor(model)
     for part, names, first in zip(facts["parts"], (NAMES[:4], NAMES[5:]), (1, 9)):
         expected = predicted_trajectory(predictor, [str(walk / name) for name in names])
-        assert np.linalg.norm(expected[-1, :3, 3]) > 1e-4
+        assert np.linalg.norm(expected[-1, :3, 3]) > 2e-5  # of a model that learned nothing
         found = read_poses(str(folder / part["kitti"]))
-        np.testing.assert_allclose(found, expected, atol=1e-6)
+        np.testing.assert_allclose(found, expected, atol=1e-8)
         timed = read_tum(folder / part["tum"])
         np.testing.assert_allclose(timed.timestamps, (first + np.arange(len(names))) / 10)
-        np.testing.assert_allclose(timed.world_from_camera, expected, atol=2e-6)
+        np.testing.assert_allclose(timed.world_from_camera, expected, atol=1e-6)
 
 
 def test_times_of_a_video_and_one_part(model, tmp_path):
@@ -182,8 +183,8 @@ def test_pictures_of_neighbours(model, walk, tmp_path, capsys):
     assert _run(model, walk, tmp_path / "out", "--pictures") == 0
     assert "of 3 of 8 images" in capsys.readouterr().out
     names = _names(tmp_path / "out" / "pictures")
-    assert "a_02_warped_source_1.png" in names and "a_02_explainable_in_source_2.png" in names
-    assert {name[:4] for name in names} == {"a_02", "a_03", "a_10"}
+    assert names == [f"a_{frame}_warped_source_{k}.png" for frame in ("02", "03", "10")
+                     for k in (1, 2)]
     assert Image.open(tmp_path / "out" / "pictures" / names[0]).size == (64, 32)
     facts = _facts(tmp_path / "out", "a_02")
     assert facts["pictures"]["warped source 1"] == "../pictures/a_02_warped_source_1.png"
@@ -202,8 +203,9 @@ def test_models_of_single_images(tmp_path, walk, capsys):
     """BTS: no motion, pictures without a neighbour or a camera, depth in metres."""
     tf.keras.utils.set_random_seed(2)
     size = (32, 64)
-    config = ExperimentConfig(BtsConfig(encoder="resnet50", decoder_width=32),
-                              DataConfig(size=size, offsets=()))
+    config = ExperimentConfig(
+        BtsConfig(encoder="resnet50", decoder_width=32, reference_focal_length=0.0),
+        DataConfig(size=size, offsets=()))
     run = _save_run(tmp_path / "run", config, build_system(config.system, ()), size)
     assert _run(run, walk, tmp_path / "out", "--trajectory") == 2
     assert "--trajectory: the model was trained" in capsys.readouterr().err
@@ -215,9 +217,9 @@ def test_models_of_single_images(tmp_path, walk, capsys):
 
 def test_stereo_models_have_no_pictures(tmp_path, walk, capsys):
     tf.keras.utils.set_random_seed(2)
-    config = ExperimentConfig(Monodepth2Config(), DataConfig(size=(32, 64), stereo=True))
+    config = ExperimentConfig(Monodepth2Config(), DataConfig(size=(64, 64), stereo=True))
     run = _save_run(tmp_path / "run", config, build_system(config.system, (-1, 1), stereo=True),
-                    (32, 64))
+                    (64, 64))
     assert _run(run, walk, tmp_path / "out", "--pictures") == 2
     assert "--pictures: the model compares" in capsys.readouterr().err
 
