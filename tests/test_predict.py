@@ -16,6 +16,8 @@ from tfdepth.data import images
 from tfdepth.data.config import DataConfig
 from tfdepth.inference import load_predictor
 from tfdepth.prediction import predicting
+from tfdepth.prediction.unit import scale_facts
+from tfdepth.prediction.writing import png_divisor
 from tfdepth.runs.checkpoints import Checkpoints
 from tfdepth.runs.config import ExperimentConfig
 from tfdepth.runs.folder import open_run
@@ -171,15 +173,16 @@ def test_video_and_home(model, tmp_path, monkeypatch):
 
 class _Stub:
     """A predictor of given depths."""
-    step, size = 3, (4, 6)
-    system = types.SimpleNamespace(resized="depth", needs_previous=False, learns_from_depth=False)
+    step, size, offsets = 3, (4, 6), ()
+    system = types.SimpleNamespace(resized="depth", needs_previous=False, learns_from_depth=False,
+                                   offsets=(), predicts_motion=False, stereo=False)
     config = types.SimpleNamespace(data=DataConfig())
 
     def __init__(self, depths):
         self.depths = depths
 
-    def depths_of_files(self, paths, follows=None, intrinsics=None):
-        return ((None, depth) for _, depth in zip(paths, self.depths))
+    def depths_of_frames(self, frames):
+        return ((frame, None, depth) for frame, depth in zip(frames, self.depths))
 
 
 def test_depths_beyond_16_bits_are_counted(tmp_path, monkeypatch):
@@ -210,7 +213,7 @@ def test_a_broken_model_writes_nothing(bad, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("largest", [1e-3, 0.1999, 1.0, 65534.0, 2**-8 * 65534, 100.0, 1e6])
 def test_divisor(largest):
-    divisor = predicting.png_divisor(largest)
+    divisor = png_divisor(largest)
     assert 32767 < largest * divisor <= 65534 and np.log2(divisor) % 1 == 0
 
 
@@ -255,7 +258,7 @@ def _mistakes(folder):
         "output is a file": (frames, folder / "file", (), ("--output", "can be written")),
         "no output": (frames, "", (), ("--output", "empty path")),
         "output on input": (loop, folder / "loop", (), ("--output", "depth/a.jpg")),
-        "format": (frames, out, ("--format=tiff",), ("--format must be one of png, npy",)),
+        "format": (frames, out, ("--format=tiff",), ("--format must be one of png, npy, npz",)),
     }
 
 
@@ -337,5 +340,5 @@ def test_what_is_said_of_the_scale():
                                (DataConfig(stereo=True), "metric", "pairs of known distance"),
                                (DataConfig(stereo=True, stereo_baseline=0.1), "relative",
                                 "metres = depth x their true distance / 0.1")):
-        facts = predicting._scale(data)
+        facts = scale_facts(data)
         assert facts["scale"] == scale and words in facts["scale_reason"]

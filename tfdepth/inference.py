@@ -3,12 +3,15 @@
 Shape letters: B batch, S sources, N frames, H rows, W columns (the network's size). Memory does
 not grow with N.
 """
+import itertools
+from typing import NamedTuple, Optional
+
 import numpy as np
 import tensorflow as tf
 
 from tfdepth.checks import UserError, check_shape
-from tfdepth.data.images import read_size
-from tfdepth.data.pipeline import frame_batches, resize_image
+from tfdepth.data.neighbours import NeighbourWindow
+from tfdepth.data.pipeline import frame_batches, images_of_files, resize_image
 from tfdepth.data.unreadable import readable
 from tfdepth.geometry.camera import resize_intrinsics
 from tfdepth.runs import checkpoints
@@ -17,6 +20,16 @@ from tfdepth.structures import Batch
 from tfdepth.systems import build_system
 
 BATCH_SIZE = 8  # images a forward pass
+NO_MOTION = ("the model was trained on stereo pairs alone, or on measured depth, and predicts no "
+             "motion.")
+
+
+class SeenFrame(NamedTuple):
+    """A frame as the user has it."""
+    label: str                        # what messages call it
+    image: np.ndarray                 # uint8 [h, w, 3]
+    follows: bool                     # whether the frame before it is the one before in time
+    intrinsics: Optional[np.ndarray]  # [3, 3], pixels of the image; None = unknown
 
 
 class Predictor:
@@ -83,19 +96,29 @@ class Predictor:
         resized = self._resized(image)
         camera = self._camera("the image", intrinsics, image.shape[:2])[tf.newaxis]
         none = resized[:, tf.newaxis][:, :0]
-        batch = Batch(resized, none, resized, none, camera)
+        return {title: pictures[0] for title, pictures in
+                self.pictures_of_batch(resized, none, camera).items()}
+
+    def pictures_of_batch(self, targets, sources, intrinsics):
+        """What a system has to show of targets besides their depth.
+
+        Args: targets: float32 [B, H, W, 3] in [0, 1]; sources: [B, S, H, W, 3]; intrinsics:
+          [B, 3, 3], pixels of H x W.
+        Returns: {title: float32 [B, H, W, 1 or 3] in [0, 1]}.
+        """
+        batch = Batch(targets, sources, targets, sources, intrinsics)
+        batch = Batch(*(None if each is None else tf.cast(each, tf.float32) for each in batch))
         pictures = self.system.pictures(batch, self.system.forward(batch, training=False))
-        return {title: picture.numpy()[0] for title, picture in pictures.items()}
+        return {title: np.clip(each.numpy(), 0.0, 1.0) for title, each in pictures.items()}
 
     def _resized(self, image):
         """uint8 [h, w, 3] -> [1, H, W, 3] in [0, 1]."""
         return tf.cast(resize_image(image, self.size), tf.float32)[tf.newaxis] / 255.0
 
-    def _camera(self, name, intrinsics, size=None):
-        """Intrinsics [3, 3] of an image after its resize to the network's size.
+    def _camera(self, name, intrinsics, size):
+        """Intrinsics [3, 3] of an image after its resize to the network's size, if they count.
 
-        Args: name: of the image, its path where `size` is None. intrinsics: [3, 3], its pixels.
-          size: (h, w).
+        Args: name: of the image, for the message. intrinsics: [3, 3], its pixels. size: (h, w).
         Raises: UserError: they are None and the system needs them."""
         if not self.system.needs_intrinsics:
             return tf.eye(3)
@@ -103,12 +126,15 @@ class Predictor:
             raise UserError(f"{name}: expected its camera, as {type(self.system).__name__} scales "
                             "depth by the focal length; found none. --intrinsics names a camera "
                             "file, or intrinsics.json lies beside the images.")
-        size = size or read_size(name)
+        return self.resized_camera(intrinsics, size)
+
+    def resized_camera(self, intrinsics, size):
+        """Intrinsics [3, 3] of an image of `size` (h, w) -> after its resize to (H, W)."""
         scale_yx = (self.size[0] / size[0], self.size[1] / size[1])
         return resize_intrinsics(tf.constant(intrinsics, tf.float32), scale_yx)
 
     def depths_of_files(self, paths, follows=None, intrinsics=None):
-        """Yields (image [H, W, 3] in [0, 1], depth [H, W]) of image files, in order; float32.
+        """(image [H, W, 3] in [0, 1], depth [H, W]) of image files, in order; float32.
 
         Depth is > 0, up to the model's scale. Systems that need the frame before get it where
         there is one, elsewhere the frame itself.
@@ -118,19 +144,28 @@ class Predictor:
           knows; None: nowhere.
         Raises: UserError: if a file cannot be read, or the system needs a camera that is unknown.
         """
+        follows = [False] * len(paths) if follows is None else follows
         intrinsics = [None] * len(paths) if intrinsics is None else intrinsics
-        follows = np.zeros(len(paths), bool) if follows is None else np.array(follows, bool)
-        done, last = 0, None
-        for images in readable(frame_batches(paths, self.size, BATCH_SIZE), paths):
-            images = images.numpy()
+        frames = map(SeenFrame, paths, images_of_files(paths), follows, intrinsics)
+        return ((image, depth) for _, image, depth in self.depths_of_frames(frames))
+
+    def depths_of_frames(self, frames):
+        """Yields (frame, image [H, W, 3] in [0, 1], depth [H, W]) of frames as they come; float32.
+
+        Args: frames: iterable of SeenFrame, or of anything with its fields.
+        Raises: UserError: if the system needs a camera that is unknown.
+        """
+        last = None
+        frames = iter(frames)
+        while batch := list(itertools.islice(frames, BATCH_SIZE)):
+            images = np.concatenate([self._resized(frame.image) for frame in batch])
             before = np.concatenate([images[:1] if last is None else last, images[:-1]])
-            has_previous = follows[done:done + len(images), np.newaxis, np.newaxis, np.newaxis]
-            cameras = tf.stack([self._camera(paths[k], intrinsics[k])
-                                for k in range(done, done + len(images))])
-            depths = self.depth_of_batch(images, np.where(has_previous, before, images),
-                                 cameras).numpy()[..., 0]
-            yield from zip(images, depths)
-            done, last = done + len(images), images[-1:]
+            follows = np.array([frame.follows for frame in batch])[:, None, None, None]
+            cameras = tf.stack([self._camera(frame.label, frame.intrinsics, frame.image.shape[:2])
+                                for frame in batch])
+            depths = self.depth_of_batch(images, np.where(follows, before, images), cameras)
+            last = images[-1:]
+            yield from zip(batch, images, depths.numpy()[..., 0])
 
     def motions_of_files(self, paths):
         """Motion between the frames of consecutive files.
@@ -141,26 +176,20 @@ class Predictor:
         Raises: UserError: if a file cannot be read, or the model predicts no motion.
         """
         if not self.system.predicts_motion:
-            raise UserError("the model was trained on stereo pairs alone, or on measured depth, and "
-                            "predicts no motion.")
-        before, after = max(0, -min(self.offsets)), max(0, max(self.offsets))
-        motions = {}
-        if len(paths) <= before + after:
-            return motions
-        next_target = before
-        window = np.zeros([0, *self.size, 3], np.float32)  # frames from next_target - before on
+            raise UserError(NO_MOTION)
+        motions, window = {}, NeighbourWindow(self.offsets, BATCH_SIZE)
         for images in readable(frame_batches(paths, self.size, BATCH_SIZE), paths):
-            window = np.concatenate([window, images])
-            count = len(window) - before - after                           # with all their sources
-            if count > 0:
-                targets = before + np.arange(count)                        # places in the window
-                source_from_target = self._motion(
-                    window[targets], window[targets[:, np.newaxis] + np.array(self.offsets)])
-                motions.update(zip(range(next_target, next_target + count),
-                                   source_from_target.numpy().astype(np.float64)))
-                next_target += count
-                window = window[count:]
+            for image in images.numpy():
+                for neighbours in window.add(image):
+                    motions.update(self.motions_of_neighbours(neighbours))
+        for neighbours in window.rest():
+            motions.update(self.motions_of_neighbours(neighbours))
         return motions
+
+    def motions_of_neighbours(self, neighbours):
+        """data.neighbours.Neighbours, float32 in [0, 1] -> as `motions_of_files`."""
+        motions = self._motion(neighbours.targets, neighbours.sources).numpy().astype(np.float64)
+        return dict(zip(neighbours.indices.tolist(), motions))
 
 
 def _check_picture(name, image):

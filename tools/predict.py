@@ -1,18 +1,44 @@
-"""tools/predict.py: depth of images, with a trained run.
+"""tools/predict.py: depth of images and of video, with a trained run.
 
-Writes, for every image NAME.jpg of the input,
-  OUTPUT/depth/NAME.png    depth at the size of the image: 16 bits, stored value / divisor = depth,
-                           with the divisor of NAME.json (--format npy: float32, depth itself)
-  OUTPUT/depth/NAME.json   what the numbers are: kind, scale, divisor, camera, model, sizes
-  OUTPUT/colour/NAME.png   inverse depth in colours (near is bright), one range for all images
+Writes, for every image NAME.jpg of the input, or every frame NAME = 000000 ... of a video, into
+the folder OUTPUT:
+
+  file                       what it is                                             asked for by
+  depth/NAME.png             depth at the size of the image: 16 bits, stored        always
+                             value / divisor = depth, divisor of NAME.json
+  depth/NAME.npy, .npz       float32, depth itself; .npz: the arrays "depth" and,   --format npy,
+                             where it is known, "intrinsics"                        --format npz
+  depth/NAME.json            what the numbers are: kind, scale and why, divisor,    always
+                             camera, model, sizes; written last
+  colour/NAME.png            inverse depth in colours (near is bright), one range   of images
+                             for all
+  colour.mp4                 frames and their depth in colours, H.264               of a video, or
+                                                                                    --video
+  points/NAME.ply            coloured points, binary, without those at edges        --pointcloud
+  trajectory/kitti.txt,      the camera's path, in the unit of the depth; with      --trajectory
+    tum.txt, path.png,       holes in the clip several: kitti_1.txt ...; which
+    trajectory.json          frames, times and unit
+  pictures/NAME_<title>.png  what the model has besides: warped neighbours, masks,  --pictures
+                             attention
+  viewer.html                depth, points and path to look at in a browser         --html
+
 Depth learned from video of one camera is relative: all of it times one unknown factor is metres.
-The camera is read from intrinsics.json beside the images where there is one; systems that learn
-metres from measured depth may need it.
+The camera is read from intrinsics.json beside the images (of a video also from <its name>.json)
+where there is one; --pointcloud, --html, --pictures of models that compare neighbours, and systems
+that learn metres from measured depth need it. Pixels are taken as they are stored, whatever EXIF
+says of turning them.
+
+A video is read once, frame by frame, as is a raw stream of a camera (.h264, .hevc, .mjpeg, .ts),
+from a file or from a named pipe; a pipe ends when its writer does.
 
 Examples:
   python tools/predict.py --model runs/sfmlearner --input photo.jpg --output predictions
   python tools/predict.py --model runs/published --input my_frames --output predictions --format npy
-  python tools/predict.py --model runs/published --input drive.mp4 --output predictions
+  python tools/predict.py --model runs/mine --input drive.mp4 --output predictions \\
+      --intrinsics '{"units": "degrees", "horizontal_fov": 81}' --smooth 0.5 --pointcloud \\
+      --trajectory --html
+  mkfifo live.h264 && rpicam-vid -t 10000 -o live.h264 & \\
+      python tools/predict.py --model runs/mine --input live.h264 --output live
 """
 import sys
 
@@ -23,20 +49,33 @@ from absl import flags
 
 def define_flags(values):
     flags.DEFINE_string("model", None, "the run's folder", flag_values=values, required=True)
-    flags.DEFINE_string("input", None, "an image, a folder of images or a video",
+    flags.DEFINE_string("input", None, "an image, a folder of images, a video or a named pipe",
                         flag_values=values, required=True)
     flags.DEFINE_string("output", None, "folder for the results, made if missing",
                         flag_values=values, required=True)
-    flags.DEFINE_string("format", "png", "of depth: png or npy", flag_values=values)
-    flags.DEFINE_string("intrinsics", "", "a camera file for all images, in place of the "
-                        "intrinsics.json beside them", flag_values=values)
+    flags.DEFINE_string("format", "png", "of depth: png, npy or npz", flag_values=values)
+    flags.DEFINE_bool("video", None, "colours as a video, not as pictures, or --novideo; a folder's "
+                      "frames play at 10 a second (default: a video gives a video)",
+                      flag_values=values)
+    flags.DEFINE_float("smooth", 0.0, "of the colours alone: share of the frames before, 0 to below "
+                       "1; flickers less, and what moves leaves a trail. Depth files stay as the "
+                       "model made them", flag_values=values)
+    flags.DEFINE_bool("pointcloud", False, "also coloured points", flag_values=values)
+    flags.DEFINE_bool("trajectory", False, "also the camera's path", flag_values=values)
+    flags.DEFINE_bool("pictures", False, "also masks, attention, warped neighbours: what the model "
+                      "has to show", flag_values=values)
+    flags.DEFINE_bool("html", False, "also a viewer", flag_values=values)
+    flags.DEFINE_string("intrinsics", "", "a camera file, or its JSON text, for all images, in "
+                        "place of the intrinsics.json beside them", flag_values=values)
     flags.DEFINE_string("precision", "float32", "of the networks, or mixed_bfloat16, "
                         "mixed_float16", flag_values=values)
 
 
 def predict(values):
-    from tfdepth.prediction.predicting import predict_files
-    predict_files(values.model, values.input, values.output, values.format,
+    from tfdepth.prediction.predicting import Outputs, predict_files
+    predict_files(values.model, values.input, values.output,
+                  Outputs(values.format, values.video, values.smooth, values.pointcloud,
+                          values.trajectory, values.pictures, values.html),
                   values.intrinsics, values.precision)
 
 

@@ -205,6 +205,20 @@ def frame_batches(paths, size, batch_size):
             .batch(batch_size).prefetch(2))
 
 
+def images_of_files(paths):
+    """Single images in order, as they are: yields uint8 [h, w, 3].
+
+    Raises: UserError: names a file that cannot be read.
+    """
+    paths = list(paths)
+    read_files = file_reader(paths)
+    decode = lambda index: tf.io.decode_image(read_files(index[tf.newaxis])[0], channels=3,
+                                              expand_animations=False)
+    images = tf.data.Dataset.range(len(paths)).map(
+        decode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(2)
+    return (image.numpy() for image in readable(images, paths))
+
+
 class SampleFiles(NamedTuple):
     """The samples of a training batch, in its order, and what they are read from: for messages."""
     names: Tuple[str, ...]         # B, as "drive frame 12"

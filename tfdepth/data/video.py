@@ -1,14 +1,20 @@
-"""Video files: their frames one by one, or decoded once into a cache of PNG frames.
+"""Videos: their frames one by one, or decoded once into a cache of PNG frames.
+
+Raw camera streams are read as well, of a file or of a named pipe that a camera's program writes to.
+They say nothing of time: every frame is taken once, at the rate that ffmpeg supposes, 25 a second.
 
 The cache is $XDG_CACHE_HOME/tfdepth (or ~/.cache/tfdepth); a video has a folder there named by its
 absolute path, size and time of change. Frames are numbered in the video's own rate; where the file
 says that frames last longer (phones), ffmpeg repeats them, and the motion filter drops those.
 """
+import contextlib
 import hashlib
 import logging
 import os
 import shutil
+import stat
 import tempfile
+import threading
 from typing import Iterator, NamedTuple, Tuple
 
 import imageio_ffmpeg
@@ -21,7 +27,9 @@ from tfdepth.data import files
 from tfdepth.files import cache_path
 
 _LOG = logging.getLogger(__name__)
-SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".gif")
+STREAM_SUFFIXES = (".mjpeg", ".mjpg", ".h264", ".264", ".hevc", ".265")  # frames without times
+SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".gif", ".ts", ".m2ts", *STREAM_SUFFIXES)
+_PIPE_BYTES = 1 << 16      # that are handed on at once
 _BROKEN = (OSError, RuntimeError, ValueError, KeyError, IndexError, StopIteration)
 
 
@@ -29,6 +37,13 @@ class Header(NamedTuple):
     """What a video file says of itself."""
     size: Tuple[int, int]  # (height, width) of its frames, pixels, upright
     rate: float            # frames a second, on average; 0 = not said
+    count: int             # frames, as it promises; 0 = not said
+
+
+class Video(NamedTuple):
+    """A video that has been opened."""
+    header: Header
+    frames: Iterator[np.ndarray]  # uint8 [H, W, 3]
 
 
 def cache_folder() -> str:
@@ -105,44 +120,88 @@ def read_header(path: str) -> Header:
     Raises:
       UserError: the file is no video that ffmpeg can read.
     """
-    stream = imageio_ffmpeg.read_frames(path)
-    try:
-        facts = next(stream)
-        return Header(facts["size"][::-1], float(facts["fps"]))
-    except _BROKEN as error:
-        raise _unreadable(path, 0, error) from None
-    finally:
-        stream.close()
+    with open_video(path) as opened:
+        return opened.header
 
 
 def read_frames(path: str, rate: float = 0) -> Iterator[np.ndarray]:
-    """Yields the frames, uint8 [H, W, 3]; a file that ends early is reported in the log.
+    """Yields the frames, uint8 [H, W, 3]; as `open_video`."""
+    with open_video(path, rate) as opened:
+        yield from opened.frames
+
+
+@contextlib.contextmanager
+def open_video(path: str, rate: float = 0) -> Iterator[Video]:
+    """Opens a video, to be read once; one that ends early is reported in the log.
 
     Args:
-      path: the video file.
+      path: the video file, or a named pipe; then it waits until somebody writes to it.
       rate: frames a second, by the times that the file gives its frames; where it has more they
         are left out, where it has fewer they are repeated. 0 = as many as the file has.
 
     Raises:
-      UserError: the file is no video that ffmpeg can read, or is damaged on the way.
+      UserError: the file is no video that ffmpeg can read, or, while frames are read, is damaged on
+        the way.
     """
+    output = ["-vf", f"fps={rate!r}:round=up"] if rate else []  # the frame shown then
+    if not rate and (is_pipe(path) or path.lower().endswith(STREAM_SUFFIXES)):
+        output = ["-fps_mode", "passthrough"]
+    with _ready_to_read(path) as readable:
+        stream = imageio_ffmpeg.read_frames(readable, pix_fmt="rgb24", output_params=output)
+        try:
+            try:
+                facts = next(stream)
+                count = int(facts.get("duration", 0) * (rate or facts["fps"]))
+                header = Header(facts["size"][::-1], float(facts["fps"]), count)
+            except _BROKEN as error:
+                raise _unreadable(path, 0, error) from None
+            yield Video(header, _frames(path, stream, header))
+        finally:
+            stream.close()
+
+
+def is_pipe(path: str) -> bool:
+    """Whether there is a named pipe at a path."""
+    return os.path.exists(path) and stat.S_ISFIFO(os.stat(path).st_mode)
+
+
+def _frames(path, stream, header: Header):
     count = 0
-    thinned = ["-vf", f"fps={rate!r}:round=up"] if rate else []  # the frame shown then
-    stream = imageio_ffmpeg.read_frames(path, pix_fmt="rgb24", output_params=thinned)
     try:
-        facts = next(stream)
-        width, height = facts["size"]
         for frame in stream:
-            yield np.frombuffer(frame, np.uint8).reshape(height, width, 3)
+            yield np.frombuffer(frame, np.uint8).reshape(*header.size, 3)
             count += 1
-        promised = int(facts["duration"] * (rate or facts["fps"]))
     except _BROKEN as error:
         raise _unreadable(path, count, error) from None
-    finally:
-        stream.close()
-    if count < 0.9 * promised:
+    if count < 0.9 * header.count:
         _LOG.warning("%s: damaged or cut off; the file promises %d frames and gave %d.", path,
-                     promised, count)
+                     header.count, count)
+
+
+@contextlib.contextmanager
+def _ready_to_read(path):
+    """What ffmpeg is to open: it waits 10 seconds for the first frame, no longer, and who opens a
+    pipe after its writer left waits for ever. So of a pipe, our own one, once something came."""
+    if not is_pipe(path):
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="tfdepth-") as folder:
+        handed_on = os.path.join(folder, "pipe")
+        os.mkfifo(handed_on)
+        with open(path, "rb", buffering=0) as source:
+            first = source.read(_PIPE_BYTES)
+
+            def hand_on():
+                with contextlib.suppress(OSError, ValueError):  # nobody reads on
+                    with open(handed_on, "wb", buffering=0) as sink:
+                        data = first
+                        while data:
+                            while data:
+                                data = data[sink.write(data):]
+                            data = source.read(_PIPE_BYTES)
+
+            threading.Thread(target=hand_on, daemon=True).start()
+            yield handed_on
 
 
 def _unreadable(path: str, count: int, error: Exception) -> UserError:

@@ -20,17 +20,26 @@ def predicted_trajectory(predictor, paths):
       None if there are too few frames, or the model never sees two neighbours.
     Raises: UserError: if a file cannot be read.
     """
-    motions = predictor.motions_of_files(paths)
-    places = {0: None, **{offset: k for k, offset in enumerate(predictor.offsets)}}
+    return trajectory_of_motions(predictor.motions_of_files(paths), predictor.offsets, len(paths))
+
+
+def trajectory_of_motions(motions, offsets, count, first=0):
+    """Camera path along consecutive frames; see `predicted_trajectory`.
+
+    Args: motions: {index of target: source_from_target [S, 4, 4]}. offsets: S frames from the
+      target to its sources. count: N. first: index of the first frame.
+    Returns: as `predicted_trajectory`.
+    """
+    places = {0: None, **{offset: k for k, offset in enumerate(offsets)}}
 
     def camera_from_target(target, frame):
         place = places[frame - target]
         return np.eye(4) if place is None else motions[target][place]
 
     earlier_from_later = []
-    for later in range(1, len(paths)):
-        targets = [target for target in motions
-                   if later - target in places and later - 1 - target in places]
+    for later in range(first + 1, first + count):
+        targets = [later - offset for offset in places
+                   if offset - 1 in places and later - offset in motions]
         if not targets:
             return None
         target = min(targets, key=lambda target: (abs(target - later), target))

@@ -1,59 +1,91 @@
-"""What a user gives to predict from: an image, a folder of images or a video, as a list of frames.
+"""What a user gives to predict from: an image, a folder of images, a video or a camera's stream.
 
-Shape letters: N images; h, w of an image.
+Its frames come one by one, once; a stream cannot be read twice. Shape letters: h, w of a frame.
 """
+import contextlib
 import os
-from typing import NamedTuple, Optional, Tuple
+from typing import Iterator, NamedTuple, Optional, Tuple
 
 import numpy as np
 
 from tfdepth.checks import UserError
-from tfdepth.data import files, images, intrinsics_file, video
+from tfdepth.data import exif, files, images, intrinsics_file, video
 from tfdepth.data.frame_numbers import follows, is_series, number_frames
+from tfdepth.data.pipeline import images_of_files
 
 _EXPECTED = (f"an image ({', '.join(images.IMAGE_SUFFIXES)}), a folder of images or a video "
-             f"({', '.join(video.SUFFIXES)})")
+             f"({', '.join(video.SUFFIXES)}, or a named pipe)")
+
+
+class Frame(NamedTuple):
+    """One picture of a clip."""
+    name: str                         # of the files that are written about it, without a suffix
+    path: str                         # the user's image, or video
+    label: str                        # what messages call it
+    number: int                       # its place in time; that of the next frame is one more
+    follows: bool                     # whether the frame before it is the one before in time
+    image: np.ndarray                 # uint8 [h, w, 3], as it is stored
+    intrinsics: Optional[np.ndarray]  # [3, 3], pixels of (h, w); None = unknown
 
 
 class Clip(NamedTuple):
-    """Images that share one colour range and one divisor. A frame is a place in these tuples."""
-    source: str                                    # the image, folder or video that was given
-    paths: Tuple[str, ...]                         # N files; of a video in the cache
-    sizes: Tuple[Tuple[int, int], ...]             # N times (h, w)
-    follows: Tuple[bool, ...]                      # N: the image before is the frame before
-    intrinsics: Tuple[Optional[np.ndarray], ...]   # N times [3, 3], pixels of (h, w); None unknown
+    """Pictures that share one colour range, one divisor and one unit."""
+    source: str                        # the image, folder or video that was given
+    paths: Tuple[str, ...]             # image files; () of a video
+    sizes: Tuple[Tuple[int, int], ...]  # that there are, (h, w), each once
+    camera: Optional[str]              # the file, or text, that the intrinsics are from
+    count: int                         # frames; of a video, as it promises; 0 = nobody knows
+    rate: float                        # frames a second; 0 = nobody knows
+    frames: Iterator[Frame]            # to be gone through once
+    warnings: Tuple[str, ...] = ()     # lines for the user
 
-    def origin(self, frame):
-        """The user's file that a frame comes from."""
-        is_file = os.path.isfile(self.source)
-        return os.path.abspath(self.source if is_file else self.paths[frame])
+    @property
+    def is_video(self):
+        return not self.paths
 
 
-def open_clip(source, camera="") -> Clip:
-    """Finds the images and reads their headers.
+@contextlib.contextmanager
+def open_clip(source, camera="") -> Iterator[Clip]:
+    """Finds the images and reads their headers, or opens the video.
 
     The camera is that of `camera`, a file or JSON text, or of intrinsics.json beside the images, or
     of <name>.json or intrinsics.json beside a video, where there is one.
 
     Raises:
       UserError: no such input, a folder without images or with two of one name, an image that
-        cannot be read, or a camera file that cannot be right for the images.
+        cannot be read, a video that cannot, or a camera file that cannot be right for the images;
+        while frames are read, one that is damaged.
     """
     if not source:
         raise UserError(f"--input: expected {_EXPECTED}; got an empty path.")
     source = files.expand(source)
+    if video.is_pipe(source) or (os.path.isfile(source)
+                                 and source.lower().endswith(video.SUFFIXES)):
+        with video.open_video(source) as opened:
+            yield _clip_of_video(source, opened, camera)
+    else:
+        yield _clip_of_images(source, camera)
+
+
+def _clip_of_video(source, opened, camera) -> Clip:
+    camera = _find_camera(camera, (f"{os.path.splitext(source)[0]}.json",
+                                   os.path.join(os.path.dirname(source),
+                                                intrinsics_file.FILE_NAME)))
+    size = opened.header.size
+    intrinsics = intrinsics_file.read_intrinsics(camera, size) if camera else None
+    frames = (Frame(f"{number:06d}", os.path.abspath(source), f"{source}, frame {number}", number,
+                    number > 0, image, intrinsics)
+              for number, image in enumerate(opened.frames))
+    return Clip(source, (), (size,), camera, opened.header.count, opened.header.rate, frames)
+
+
+def _clip_of_images(source, camera) -> Clip:
     folder, names = os.path.split(source)[0], [os.path.basename(source)]
-    cameras = [os.path.join(folder, intrinsics_file.FILE_NAME)]
     if not os.path.isfile(source):
         folder, names = source, images.image_names(source, _EXPECTED)
-        cameras = [os.path.join(folder, intrinsics_file.FILE_NAME)]
         if not names:
             raise UserError(f"{source}: expected images ({', '.join(images.IMAGE_SUFFIXES)}); "
                             f"found {files.listing(files.list_folder(source, _EXPECTED))}.")
-    elif source.lower().endswith(video.SUFFIXES):
-        cameras.insert(0, os.path.splitext(source)[0] + ".json")
-        folder = video.decode(source)
-        names = images.image_names(folder)
     by_stem = {}
     for name in names:
         other = by_stem.setdefault(os.path.splitext(name)[0], name)
@@ -62,20 +94,42 @@ def open_clip(source, camera="") -> Clip:
                             f"names; found {other} and {name}.")
     paths = tuple(os.path.join(folder, name) for name in names)
     sizes = tuple(images.read_frame_size(path) for path in paths)
-    if not intrinsics_file.is_json(camera):
-        camera = files.expand(camera) or next(filter(os.path.exists, cameras), None)
+    camera = _find_camera(camera, (os.path.join(folder, intrinsics_file.FILE_NAME),))
     by_size = {size: intrinsics_file.read_intrinsics(camera, size) if camera else None
-               for size in set(sizes)}
-    return Clip(source, paths, sizes, _which_follow(folder, names, sizes),
-                tuple(by_size[size] for size in sizes))
+               for size in dict.fromkeys(sizes)}
+    numbers, neighbours = _times(folder, names, sizes)
+    frames = (Frame(stem, os.path.abspath(path), path, number, is_next, image, by_size[size])
+              for stem, path, number, is_next, image, size in zip(
+                  by_stem, paths, numbers, neighbours, images_of_files(paths), sizes))
+    return Clip(source, paths, tuple(by_size), camera, len(paths), 0.0, frames, _turned(paths))
 
 
-def _which_follow(folder, names, sizes):
-    """Whether the image before is the frame before: of one series of numbers, and of one size."""
+def _find_camera(camera, beside) -> Optional[str]:
+    if intrinsics_file.is_json(camera):
+        return camera
+    return files.expand(camera) or next(filter(os.path.exists, beside), None)
+
+
+def _times(folder, names, sizes):
+    """Numbers of the frames, and whether the image before is the frame before: of one series of
+    numbers, and of one size."""
+    apart = range(len(names)), (False,) * len(names)
     if len(names) < 2 or not is_series(names):
-        return (False,) * len(names)
+        return apart
     ordered, numbers = number_frames(folder, names)
     if ordered != list(names):
-        return (False,) * len(names)
+        return apart
     same_size = [True] + [later == earlier for earlier, later in zip(sizes, sizes[1:])]
-    return tuple(map(all, zip(follows(numbers), same_size)))
+    return numbers, tuple(map(all, zip(follows(numbers), same_size)))
+
+
+def _turned(paths) -> Tuple[str, ...]:
+    """A warning of pictures that are stored on their side: depth is learned of upright ones."""
+    turned = []
+    for path in paths:
+        with contextlib.suppress(UserError):  # damaged notes: nobody can know, the pixels may do
+            turned += [path] * exif.is_turned(path)
+    if not turned:
+        return ()
+    return (f"warning: {turned[0]}: EXIF says that the picture must be turned to be looked at, as "
+            f"of {len(turned)} of {len(paths)}; they are taken as they are stored",)

@@ -1,203 +1,260 @@
 """A model applied to a user's images: depth in files, pictures of it, and what the numbers mean.
 
-For every image NAME.jpg there are, below the output folder,
+tools/predict.py lists the files. The network runs once, over frames as they come, as a stream can
+be read once. Its depths, and frames that are needed again, wait in a nameless file in the output
+folder until the range of the clip is known, so memory does not grow with the number of frames
+(but for a kilobyte each), and nothing is written if one of them cannot be read.
 
-    depth/NAME.png    or .npy: depth at the size of the image
-    depth/NAME.json   what the numbers are; written last, so a depth map with one is complete
-    colour/NAME.png   inverse depth in colours, to look at; one range for the whole clip
-
-The network runs once. Its depths wait in a nameless file in the output folder (4 H W bytes an
-image) until the range of the clip is known, so memory does not grow with the number of images, and
-nothing is written if one of them cannot be read.
-
-Shape letters: N images, H rows, W columns of the network; h, w of an image.
+Shape letters: H rows, W columns of the network; h, w of an image.
 """
 import contextlib
-import io
-import math
 import os
 import pathlib
-import tempfile
-from typing import NamedTuple, Tuple
+import re
+import time
+from typing import Any, Dict, NamedTuple, Optional
 
 import numpy as np
-from tqdm import tqdm
 
 from tfdepth.checks import UserError, check_choice
 from tfdepth.data import images
-from tfdepth.evaluation.plots import colour_depth, inverse_depth_range
+from tfdepth.evaluation.plots import colour_depth
 from tfdepth.evaluation.resizing import RESIZINGS
-from tfdepth.evaluation.tables import write_json
-from tfdepth.files import write_atomically
-from tfdepth.inference import load_predictor
+from tfdepth.inference import NO_MOTION, load_predictor
 from tfdepth.prediction.clips import open_clip
+from tfdepth.prediction.colour_video import beside, open_colour_video
+from tfdepth.prediction.pointcloud import point_cloud, write_ply
+from tfdepth.prediction.running import no_camera, progress, run_networks
+from tfdepth.prediction.smoothing import Smoothing
+from tfdepth.prediction.spool import Spool
+from tfdepth.prediction.trajectory import (
+    SUPPOSED_RATE, check_parts, find_parts, write_trajectories)
+from tfdepth.prediction.unit import unit_of
+from tfdepth.prediction.writing import FORMATS, range_of_clip, write_depth
 from tfdepth.systems.base import PRECISIONS
 
-FORMATS = ("png", "npy")
-LARGEST_STEP = 65534         # of a 16-bit PNG; readers take 65535 for a mark
-RANGE_SAMPLES = 1_000_000    # pixels, spread evenly over the clip, that decide the colour range
+COLOUR_VIDEO, VIEWER = "colour.mp4", "viewer.html"
 
 
-class ClipRange(NamedTuple):
-    """What the files of a clip have in common."""
-    divisor: float                # stored value = depth x divisor
-    colours: Tuple[float, float]  # inverse depths of the darkest and of the brightest colour
+class Outputs(NamedTuple):
+    """What a user asks for."""
+    file_format: str = "png"      # of depth: one of FORMATS
+    video: Optional[bool] = None  # colours as a video, not as pictures; None: of a video
+    smooth: float = 0.0           # share of the frames before in the colours
+    pointcloud: bool = False
+    trajectory: bool = False
+    pictures: bool = False        # what else the system has to show: masks, warped neighbours
+    html: bool = False            # a viewer
 
 
-def predict_files(model, source, output, file_format="png", camera="", precision="float32",
+def predict_files(model, source, output, outputs=Outputs(), camera="", precision="float32",
                   show=print):
-    """Writes depth, pictures and descriptions of images; see the module's docstring.
+    """Writes depth, pictures and descriptions of images; see tools/predict.py.
 
     The network's depth, or, as the system was published, its inverse, is resized to the image
     bilinearly, with half-pixel centres.
 
     Args:
       model: run folder.
-      source: an image, a folder of images (not of its sub-folders) or a video.
+      source: an image, a folder of images (not of its sub-folders), a video or a named pipe.
       output: folder, made if missing; files of these names in it are replaced.
-      file_format: of depth: "png" (16 bits, depth x `png_divisor`) or "npy" (float32, depth).
+      outputs: Outputs.
       camera: a camera file, or its JSON text, for all images; "" = as `open_clip` finds it.
       precision: of the networks, see systems.base.PRECISIONS.
       show: called with lines of text for the user.
 
     Raises:
       UserError: if the source, the model or the output is not as above, an image cannot be read,
-        the model needs the camera and nobody knows it, or its depth is not positive and finite.
+        something was asked for that the model or the clip does not give, the camera is needed and
+        nobody knows it, or depth is not positive and finite.
     """
-    check_choice("--format", file_format, FORMATS)
+    check_choice("--format", outputs.file_format, FORMATS)
     check_choice("--precision", precision, PRECISIONS)
-    clip = open_clip(source, camera)
-    predictor = load_predictor(model, precision)
-    with _spool(clip, output) as spool:
-        for path, (_, depth) in zip(clip.paths, _progress(
-                predictor.depths_of_files(clip.paths, clip.follows, clip.intrinsics),
-                "predicting", clip)):
-            if not (np.isfinite(depth) & (depth > 0)).all():
-                raise UserError(f"{model}: expected a model with finite depth above 0; that of "
-                                f"step {predictor.step} is not so for {path}. Did it diverge?")
-            spool.write(depth.tobytes())
-        spool.flush()
-        depths = np.memmap(spool, np.float32, "r", shape=(len(clip.paths), *predictor.size))
-        clip_range = _range_of_clip(depths, file_format)
-        facts = {"model": os.path.abspath(os.path.expanduser(model)),
-                 "system": type(predictor.system).__name__, "checkpoint_step": predictor.step,
-                 "network_size": predictor.size, "resized": predictor.system.resized,
-                 **_scale(predictor.config.data, predictor.system.learns_from_depth)}
-        folder, clamped = pathlib.Path(output).expanduser(), 0
-        for frame, depth in enumerate(_progress(depths, "writing", clip)):
-            previous = _previous(clip, frame) if predictor.system.needs_previous else {}
-            clamped += _write_frame(folder, clip, frame, depth, clip_range, file_format,
-                                    {**facts, **previous})
-    stored = (f"16-bit PNG, depth x {clip_range.divisor:g}" if file_format == "png" else
-              "float32 .npy")
-    show(f"wrote {len(clip.paths)} depth maps ({stored}; {facts['scale']}: "
-         f"{facts['scale_reason']}) to {folder / 'depth'}, pictures to {folder / 'colour'}")
-    if predictor.system.needs_previous and not all(clip.follows):
-        show(f"{clip.follows.count(False)} of {len(clip.paths)} images have no frame before them; "
-             "the model saw these twice")
+    smoothing, start = Smoothing(outputs.smooth), time.monotonic()
+    with open_clip(source, camera) as clip:
+        if outputs.video is None:
+            outputs = outputs._replace(video=clip.is_video)
+        _check_clip(clip, outputs)
+        predictor = load_predictor(model, precision)
+        _check_system(predictor.system, clip, outputs)
+        unit = unit_of(predictor)
+        for line in clip.warnings:
+            show(line)
+        folder = pathlib.Path(output).expanduser()
+        with _output(clip, output, outputs) as spool:
+            predicted = run_networks(
+                clip, predictor, spool, unit.factor,
+                keep_images=outputs.video or outputs.pointcloud or outputs.html,
+                with_motions=predictor.system.predicts_motion and (outputs.trajectory
+                                                                   or outputs.html),
+                with_pictures=outputs.pictures)
+            frames = predicted.frames
+            depths = lambda: (_depth(spool, predictor, frame) for frame in frames)
+            clip_range = range_of_clip(depths(), len(frames), predictor.size, outputs.file_format)
+            facts = {"model": os.path.abspath(os.path.expanduser(model)),
+                     "system": type(predictor.system).__name__, "checkpoint_step": predictor.step,
+                     **unit.facts}
+            follows = [frame.follows for frame in frames]
+            parts = find_parts(follows, predicted.motions, predictor.offsets, unit.factor)
+            if outputs.trajectory:
+                check_parts(parts, follows, predictor.offsets)
+            clamped = _write_frames(folder, predicted, spool, predictor, clip_range, clip.rate,
+                                    smoothing, outputs, unit, facts)
+            if outputs.trajectory:
+                write_trajectories(folder / "trajectory", parts, [each.name for each in frames],
+                                   [each.number for each in frames], clip.rate, facts, show)
+            if outputs.html:
+                _write_viewer(folder, clip, predicted, spool, predictor, clip_range, parts, unit)
+    seconds = time.monotonic() - start
+    stored = (f"16-bit PNG, depth x {clip_range.divisor:g}" if outputs.file_format == "png" else
+              f"float32 .{outputs.file_format}")
+    show(f"wrote {len(frames)} depth maps ({stored}; {unit.facts['scale']}: "
+         f"{unit.facts['scale_reason']}) to {folder / 'depth'}, "
+         + (f"a video to {folder / COLOUR_VIDEO}" if outputs.video else
+            f"pictures to {folder / 'colour'}")
+         + (f", points to {folder / 'points'}" if outputs.pointcloud else "")
+         + (f", a viewer to {folder / VIEWER}" if outputs.html else ""))
+    if outputs.pictures:
+        without = len(frames) - len(predicted.pictures)
+        show(f"wrote what the model has to show of {len(predicted.pictures)} of {len(frames)} "
+             f"images to {folder / 'pictures'}"
+             + (f"; {without} lack a neighbour" if without else ""))
+    if predictor.system.needs_previous and not all(follows):
+        show(f"{follows.count(False)} of {len(frames)} images have no frame "
+             "before them; the model saw these twice")
+    show(f"{len(frames)} frames in {seconds:.1f} seconds, {len(frames) / seconds:.2f} frames/s "
+         "with start and writing")
     if clamped:
         show(f"warning: {clamped} pixels are nearer than the PNG can tell and hold 1; "
              "--format npy keeps them")
 
 
-def _scale(data, learns_from_depth=False):
-    """What is known of the unit of the depth of a model that was trained on such data."""
-    if learns_from_depth:
-        return {"scale": "metric", "scale_reason":
-                "metres, trained on measured depth; true for such scenes and cameras"}
-    if not data.stereo:
-        return {"scale": "relative", "scale_reason":
-                "trained on video of one camera, so depth is known up to one unknown factor"}
-    if data.stereo_baseline:
-        return {"scale": "relative", "scale_reason":
-                f"trained on stereo pairs at a distance of {data.stereo_baseline:g} units; metres "
-                f"= depth x their true distance / {data.stereo_baseline:g}"}
-    return {"scale": "metric", "scale_reason":
-            "metres, trained on stereo pairs of known distance; true for that camera"}
+def _check_clip(clip, outputs):
+    """What can be refused before the model is loaded."""
+    for wanted, flag in ((outputs.pointcloud, "--pointcloud"), (outputs.html, "--html")):
+        if wanted and clip.camera is None:
+            raise no_camera(flag, clip.source)
+    if outputs.video and len(clip.sizes) > 1:
+        raise UserError(f"--video: expected images of one size in {clip.source}; found "
+                        f"{len(clip.sizes)} sizes.")
 
 
-def _previous(clip, frame):
-    """For the description: which image stood for the frame before."""
-    if clip.follows[frame]:
-        return {"previous_frame": os.path.basename(clip.paths[frame - 1])}
-    return {"previous_frame": None,
-            "previous_reason": "no frame before it was given; the model saw the image twice"}
-
-
-def png_divisor(largest: float) -> float:
-    """Steps a unit of depth: the largest power of two with which `largest` fits into 16 bits.
-
-    Relative depth has no unit that KITTI's 256 would suit: of a model whose depths are below 1 it
-    would keep few steps. So the farthest pixel of a clip always fits, with a rounding error below
-    2e-5 of it; a pixel 1000 times nearer has one below 2 %.
-    """
-    return 2.0 ** (math.frexp(LARGEST_STEP / largest)[1] - 1)
+def _check_system(system, clip, outputs):
+    if outputs.trajectory and not system.predicts_motion:
+        raise UserError(f"--trajectory: {NO_MOTION}")
+    if outputs.pictures and system.stereo:
+        raise UserError("--pictures: the model compares with the other camera's picture, which "
+                        "nobody has here; its evaluation draws them.")
+    if outputs.pictures and clip.camera is None and system.num_sources:
+        raise no_camera("--pictures", clip.source)
 
 
 @contextlib.contextmanager
-def _spool(clip, output):
-    """Makes the output folders, and a file in there that vanishes with the program."""
+def _output(clip, output, outputs):
+    """Makes the output folders, and a Spool in there."""
     if not output:
         raise UserError("--output: expected a folder; got an empty path.")
     folder = pathlib.Path(output).expanduser()
-    ours = [folder / "depth", folder / "colour"]
-    for path in clip.paths:
-        if {os.path.realpath(os.path.dirname(path)), os.path.dirname(os.path.realpath(path))} & {
-                os.path.realpath(each) for each in ours}:
-            raise UserError(f"--output {output}: expected a folder whose depth/ and colour/ hold "
-                            f"none of the input; found {path}.")
+    names = ["depth"] + [name for wanted, name in (
+        (not outputs.video, "colour"), (outputs.pointcloud, "points"),
+        (outputs.pictures, "pictures"), (outputs.trajectory, "trajectory")) if wanted]
+    ours = {os.path.realpath(folder / name) for name in (*names, COLOUR_VIDEO)}
+    for path in clip.paths or [clip.source]:
+        if {os.path.realpath(os.path.dirname(path)), os.path.dirname(os.path.realpath(path)),
+                os.path.realpath(path)} & ours:
+            raise UserError(f"--output {output}: expected a folder whose {'/, '.join(names)}/ and "
+                            f"{COLOUR_VIDEO} hold none of the input; found {path}.")
     try:
-        for each in ours:
-            each.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder) as spool:
+        for name in names:
+            (folder / name).mkdir(parents=True, exist_ok=True)
+        with Spool(folder) as spool:
             yield spool
     except OSError as error:  # also from the caller's block: a full disk
         raise UserError(f"--output {output}: expected a folder that can be written; "
                         f"{error.strerror or error}.") from None
 
 
-def _progress(frames, what, clip):
-    return tqdm(frames, what, len(clip.paths), unit=" images", disable=None)
+def _depth(spool, predictor, frame):
+    """float32 [H, W] in the unit that is written."""
+    return np.frombuffer(spool.get(frame.depth), np.float32).reshape(predictor.size)
 
 
-def _range_of_clip(depths, file_format) -> ClipRange:
-    """The common divisor and colours; depths: [N, H, W], may lie on disk."""
-    count = min(depths.size, RANGE_SAMPLES)
-    places = np.linspace(0, depths.size - 1, count).astype(np.int64)
-    colours = inverse_depth_range(1.0 / depths.reshape(-1)[places])
-    largest = max(float(depth.max()) for depth in depths)
-    return ClipRange(png_divisor(largest) if file_format == "png" else 1.0, colours)
+def _full_depth(depth, frame, predictor):
+    """[H, W] -> float32 [h, w]."""
+    return RESIZINGS[predictor.system.resized](depth, frame.size).astype(np.float32)
 
 
-def _write_frame(folder, clip, frame, depth, clip_range, file_format, facts):
-    """Writes the three files of an image; returns how many pixels the PNG holds as too near."""
-    stem = os.path.splitext(os.path.basename(clip.paths[frame]))[0]
-    values = folder / "depth" / f"{stem}.{file_format}"
-    picture = folder / "colour" / f"{stem}.png"
-    description = folder / "depth" / f"{stem}.json"
-    description.unlink(missing_ok=True)  # that of an earlier run
-    resize = RESIZINGS[facts["resized"]]
-    depth = resize(depth, clip.sizes[frame]).astype(np.float32)              # [h, w]
-    clamped = 0
-    if file_format == "png":
-        images.write_depth(str(values), depth, clip_range.divisor)
-        clamped = int(np.sum(depth * clip_range.divisor <= 0.5))  # would round to 0, "no depth"
-    else:
-        content = io.BytesIO()
-        np.save(content, depth, allow_pickle=False)
-        write_atomically(values, content.getvalue())
-    images.write_png(str(picture), colour_depth(depth, *clip_range.colours))
-    write_json(description, {
-        "file": values.name,
-        "source": clip.origin(frame),
-        "frame": frame,
-        "kind": "depth",                      # along the optical axis, not ray length or disparity
-        "divisor": clip_range.divisor,        # depth = stored value / divisor
-        "clamped_pixels": clamped,
-        "depth_range": [depth.min(), depth.max()],
-        "source_size": clip.sizes[frame],     # (height, width)
-        "intrinsics": clip.intrinsics[frame],
-        "colour_file": f"../colour/{picture.name}",
-        "colour_inverse_depth_range": clip_range.colours,
-        **facts})
+def _write_frames(folder, predicted, spool, predictor, clip_range, rate, smoothing, outputs, unit,
+                  facts):
+    """Writes all that there is about single frames, and the colour video; returns how many pixels
+    PNGs hold as too near."""
+    clamped, frames, system = 0, predicted.frames, predictor.system
+    with contextlib.ExitStack() as stack:
+        if outputs.video:
+            write_picture = stack.enter_context(open_colour_video(
+                folder / COLOUR_VIDEO, rate or SUPPOSED_RATE))
+        for k, frame in enumerate(progress(frames, "writing", len(frames))):
+            network_depth = _depth(spool, predictor, frame)
+            depth = _full_depth(network_depth, frame, predictor)             # [h, w]
+            shown = smoothing.show(network_depth, frame.follows)
+            colours = colour_depth(depth if shown is network_depth else
+                                   _full_depth(shown, frame, predictor), *clip_range.colours)
+            image = spool.get_picture(frame.image) if frame.image else None
+            more: Dict[str, Any] = smoothing.facts(frame.follows)
+            if outputs.video:
+                write_picture(beside(image, colours))
+                colour_file = f"../{COLOUR_VIDEO}"
+            else:
+                images.write_png(str(folder / "colour" / f"{frame.name}.png"), colours)
+                colour_file = f"../colour/{frame.name}.png"
+            if outputs.pointcloud:
+                write_ply(folder / "points" / f"{frame.name}.ply",
+                          point_cloud(image, depth, frame.intrinsics, network_depth), unit.name)
+                more["points_file"] = f"../points/{frame.name}.ply"
+            if outputs.pictures:
+                more.update(_write_pictures(folder, frame.name, spool,
+                                            predicted.pictures.get(k, {}), system.offsets))
+            if system.needs_previous:
+                more.update(_previous(frames, k))
+            clamped += write_depth(
+                folder / "depth", frame.name, outputs.file_format, depth, clip_range.divisor,
+                frame.intrinsics, {
+                    "source": frame.path, "frame": k, "network_size": predictor.size,
+                    "resized": system.resized, "colour_file": colour_file,
+                    "colour_inverse_depth_range": clip_range.colours, **facts, **more})
     return clamped
+
+
+def _write_pictures(folder, name, spool, pictures, offsets):
+    """Writes pictures/NAME_<title>.png; returns what the description says of them."""
+    listed = {}
+    for title, place in pictures.items():
+        file_name = f"{name}_{re.sub('[^0-9a-zA-Z]+', '_', title)}.png"
+        images.write_png(str(folder / "pictures" / file_name), spool.get_picture(place))
+        listed[title] = f"../pictures/{file_name}"
+    if not listed:
+        return {"pictures": None, "pictures_reason":
+                f"the clip lacks a neighbour of it, {', '.join(f'{k:+d}' for k in offsets)}"}
+    return {"pictures": listed}
+
+
+def _previous(frames, k):
+    """For the description: which image stood for the frame before."""
+    if frames[k].follows:
+        before = frames[k - 1]
+        of_one_file = before.path == frames[k].path
+        return {"previous_frame": before.name if of_one_file else os.path.basename(before.path)}
+    return {"previous_frame": None,
+            "previous_reason": "no frame before it was given; the model saw the image twice"}
+
+
+def _write_viewer(folder, clip, predicted, spool, predictor, clip_range, parts, unit):
+    from tfdepth.prediction.viewer import ViewerFrame, write_viewer
+    whole = len(parts) == 1 and len(parts[0].world_from_camera) == len(predicted.frames)
+    write_viewer(
+        folder / VIEWER, os.path.basename(clip.source),
+        (ViewerFrame(frame.name, spool.get_picture(frame.image),
+                     _full_depth(_depth(spool, predictor, frame), frame, predictor),
+                     frame.intrinsics)
+         for frame in progress(predicted.frames, "viewer", len(predicted.frames))),
+        clip_range.colours, parts[0].world_from_camera if whole else None, unit.name)
