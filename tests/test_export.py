@@ -95,7 +95,8 @@ def test_what_is_written(version):
     assert facts["parity"]["max_relative_error"] < 1e-5 and facts["latency_seconds"] > 0
     assert facts["signatures"]["pose"] == {
         "inputs": {"target": "uint8 [B, h, w, 3]", "sources": "uint8 [B, 2, h, w, 3]"},
-        "outputs": {"source_from_target": "float32 [B, 2, 4, 4]"}}
+        "outputs": {"source_from_target":
+            "float32 [B, 2, 4, 4], translation in the model's own unit"}}
     assert sorted(path.name for path in version.parent.iterdir()) == [
         "1", "client.py", "docker-compose.yml", "model.config"]
     assert b"Addons>" not in (version / "saved_model.pb").read_bytes()

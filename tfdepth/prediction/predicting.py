@@ -82,7 +82,7 @@ def predict_files(model, source, output, file_format="png", camera="", precision
         facts = {"model": os.path.abspath(os.path.expanduser(model)),
                  "system": type(predictor.system).__name__, "checkpoint_step": predictor.step,
                  "network_size": predictor.size, "resized": predictor.system.resized,
-                 **_scale(predictor.config.data, predictor.system.learns_from_depth)}
+                 **predictor.describe_scale()}
         folder, clamped = pathlib.Path(output).expanduser(), 0
         for frame, depth in enumerate(_progress(depths, "writing", clip)):
             previous = _previous(clip, frame) if predictor.system.needs_previous else {}
@@ -98,22 +98,6 @@ def predict_files(model, source, output, file_format="png", camera="", precision
     if clamped:
         show(f"warning: {clamped} pixels are nearer than the PNG can tell and hold 1; "
              "--format npy keeps them")
-
-
-def _scale(data, learns_from_depth=False):
-    """What is known of the unit of the depth of a model that was trained on such data."""
-    if learns_from_depth:
-        return {"scale": "metric", "scale_reason":
-                "metres, trained on measured depth; true for such scenes and cameras"}
-    if not data.stereo:
-        return {"scale": "relative", "scale_reason":
-                "trained on video of one camera, so depth is known up to one unknown factor"}
-    if data.stereo_baseline:
-        return {"scale": "relative", "scale_reason":
-                f"trained on stereo pairs at a distance of {data.stereo_baseline:g} units; metres "
-                f"= depth x their true distance / {data.stereo_baseline:g}"}
-    return {"scale": "metric", "scale_reason":
-            "metres, trained on stereo pairs of known distance; true for that camera"}
 
 
 def _previous(clip, frame):
