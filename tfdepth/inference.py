@@ -196,4 +196,5 @@ def load_predictor(path, precision="float32", calibrated=True):
     system = build_system(config.system, config.data.offsets, config.data.stereo, precision)
     system.create_variables(config.data.size)
     step = checkpoints.restore_best(RunFolder(path).checkpoints, system=system)
-    return Predictor(system, config, step, scale_of_checkpoint(path, step) if calibrated else None)
+    scale = scale_of_checkpoint(path, step) if calibrated else None
+    return Predictor(system, config, step, scale)

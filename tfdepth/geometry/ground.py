@@ -1,7 +1,7 @@
 """The ground in front of a camera: a plane in the points of a depth map.
 
-Points X = (x, y, z), y down, of a plane satisfy q . X = 1 with q = normal / height, and q . X - 1 of
-any point is its distance to the plane by the camera's height. As X = z (u, v, 1) with the pixel's
+Points X = (x, y, z), y down, of a plane satisfy q . X = 1 with q = normal / height, and of any point
+q . X - 1 is its distance to the plane by the camera's height. As X = z (u, v, 1) with the pixel's
 direction (u, v, 1), that is also the relative error of its depth z, near or far, so one tolerance
 holds for the whole picture and for depth of any unit.
 

@@ -3,25 +3,18 @@
 A method is a function that gives the factor and how sure it is; `calibrate` does the rest. Every
 method compares what the model predicts of the user's images with what the user knows, but for
 `stereo_baseline`, which follows from how the model was trained.
-
-Shape letters: N images, h, w of an image.
 """
 import os
 from typing import Callable, NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
 from tfdepth.checks import UserError, check_choice
 from tfdepth.data import files
-from tfdepth.evaluation.predicted_motion import predicted_trajectory
-from tfdepth.evaluation.resizing import RESIZINGS
-from tfdepth.evaluation.trajectories import relative_motions
-from tfdepth.geometry.camera import resize_intrinsics
 from tfdepth.geometry.ground import COLUMNS, MAX_TILT, MIN_SHARE, ROWS
 from tfdepth.inference import load_predictor
 from tfdepth.prediction import factors
-from tfdepth.prediction.clips import open_clip
+from tfdepth.prediction.observing import observe_depth, observe_motion
 from tfdepth.prediction.true_depth import MeasuredDepth, read_distances
 from tfdepth.prediction.true_motion import steady_speed, true_lengths
 from tfdepth.runs.checkpoints import fingerprint
@@ -42,19 +35,9 @@ class Request(NamedTuple):
     camera: str                # --intrinsics
     frames_per_second: float   # 0 = unknown
 
-    def clip(self):
-        """The user's images."""
-        return open_clip(self.source, self.camera)
-
-    def depths(self, clip):
-        """Yields the model's depth of each image, [H, W] at the network's size."""
-        predicted = self.predictor.depths_of_files(clip.paths, clip.follows, clip.intrinsics)
-        for path, (_, depth) in zip(clip.paths, tqdm(
-                predicted, "calibrating", len(clip.paths), unit=" images", disable=None)):
-            if not (np.isfinite(depth) & (depth > 0)).all():
-                raise UserError(f"{path}: expected a model with finite depth above 0; that of step "
-                                f"{self.predictor.step} is not so. Did it diverge?")
-            yield depth
+    def frames(self):
+        """Yields `Seen` of each image."""
+        return observe_depth(self.predictor, self.source, self.camera)
 
     def metres(self, method, what):
         """The value as a positive number of metres."""
@@ -92,13 +75,14 @@ def calibrate(model, method, source="", camera="", precision="float32", frames_p
     row = METHODS[name]
     predictor = load_predictor(model, precision, calibrated=False)
     measured, what = row.measure(Request(predictor, value, source, camera, frames_per_second))
-    if not np.isfinite(measured.factor) or (measured.spread or 0.0) > MAX_SPREAD:
+    counted = f"{measured.count} {row.unit}{'s' * (measured.count != 1)}"
+    if (measured.spread or 0.0) > MAX_SPREAD:
         raise UserError(
-            f"--calibrate {method}: expected {row.unit} that agree on the scale, with a median "
-            f"deviation within {MAX_SPREAD:.0%}; found {measured.spread:.0%} over {measured.count} "
-            f"{row.unit}. {row.advice} Nothing was stored.")
+            f"--calibrate {method}: expected {row.unit}s that agree on the scale, with a median "
+            f"deviation within {MAX_SPREAD:.0%}; found {measured.spread:.0%} over {counted}. "
+            f"{row.advice} Nothing was stored.")
     known = "spread not known" if measured.spread is None else f"spread {measured.spread:.1%}"
-    origin = f"{what} (exact)" if not row.unit else f"{what} ({measured.count} {row.unit}, {known})"
+    origin = f"{what} ({counted}, {known})" if row.unit else f"{what} (exact)"
     scale = Scale(measured.factor, origin, str(method),
                   os.path.abspath(files.expand(source)) if source and row.unit else "",
                   measured.count, measured.spread, predictor.step,
@@ -126,21 +110,18 @@ def _stereo_baseline(request):
 
 def _camera_height(request):
     metres = request.metres("camera_height", "of the camera over the ground")
-    clip = request.clip()
-    if any(intrinsics is None for intrinsics in clip.intrinsics):
-        raise UserError(f"--calibrate camera_height: {clip.source}: expected its camera; found "
-                        "none. --intrinsics names a camera file, or intrinsics.json lies beside "
-                        "the images.")
-    found, size = [], request.predictor.size
-    for frame, depth in enumerate(request.depths(clip)):
-        scale_yx = (size[0] / clip.sizes[frame][0], size[1] / clip.sizes[frame][1])
-        intrinsics = resize_intrinsics(clip.intrinsics[frame].astype(np.float32), scale_yx).numpy()
-        found.append(factors.of_camera_height(depth, intrinsics, metres))
+    found = []
+    for frame in request.frames():
+        if frame.intrinsics is None:
+            raise UserError(f"--calibrate camera_height: expected the camera of {request.source}; "
+                            "found none. --intrinsics names a camera file, or intrinsics.json lies "
+                            "beside the images.")
+        found.append(factors.of_camera_height(frame.network_depth, frame.intrinsics, metres))
     ratios = [factor for factor in found if factor is not None]
     if 2 * len(ratios) < len(found):
         raise UserError(
-            f"--calibrate camera_height: {clip.source}: expected the ground in the lower middle of "
-            f"the images (rows from {ROWS[0]:.0%} on, columns {COLUMNS[0]:.0%} to "
+            f"--calibrate camera_height: {request.source}: expected the ground in the lower middle "
+            f"of the images (rows from {ROWS[0]:.0%} on, columns {COLUMNS[0]:.0%} to "
             f"{COLUMNS[1]:.0%}), a plane of {MIN_SHARE:.0%} of the pixels there within "
             f"{MAX_TILT:g} degrees of level; found it in {len(ratios)} of {len(found)} images. "
             "Choose images of a free road, taken upright, or train longer. Nothing was stored.")
@@ -148,79 +129,71 @@ def _camera_height(request):
 
 
 def _distance(request):
-    clip = request.clip()
-    points = read_distances(clip, request.value)
-    resize = RESIZINGS[request.predictor.system.resized]
-    ratios = []
-    for frame, depth in enumerate(request.depths(clip)):
-        for x, y, metres in points.get(frame, ()):
-            ratios.append(metres / resize(depth, clip.sizes[frame])[round(y), round(x)])
+    distances = read_distances(request.value)
+    ratios, frames = [], []
+    for frame in request.frames():
+        height, width = frame.depth.shape
+        frames.append(frame.name)
+        for each in distances:
+            if each.name not in (None, frame.name):
+                continue
+            if not (0 <= each.x <= width - 1 and 0 <= each.y <= height - 1):
+                raise UserError(f"{each.where}: expected a pixel of the {width} x {height} image, "
+                                f"0,0 to {width - 1},{height - 1}; found {each.x:g},{each.y:g}.")
+            ratios.append(each.metres / frame.depth[round(each.y), round(each.x)])
+    for each in distances:
+        if each.name is None and len(frames) > 1:
+            raise UserError(f"{each.where}: expected one image, or distance=FILE with lines "
+                            f"IMAGE,X,Y,METRES; found {len(frames)} images in {request.source}.")
+        if each.name is not None and each.name not in frames:
+            raise UserError(f"{each.where}: expected the name of an image of {request.source} "
+                            f"({files.listing(frames, 3)}); found {each.name[:60]!r}.")
     return factors.of_ratios(ratios), "known distances along the optical axis"
 
 
 def _speed(request):
-    config = request.predictor.config.data
     if not request.predictor.system.predicts_motion:
         raise UserError("--calibrate speed: expected a model that predicts motion; this one was "
                         "trained on stereo pairs alone, or on measured depth.")
-    clip = request.clip()
-    steps, lengths = predicted_steps(request.predictor, clip)
-    if not len(steps):
-        raise UserError(f"--calibrate speed: {clip.source}: expected a video, or images of one "
-                        "size numbered in steps of one, more than the model sees at once; found "
-                        f"{len(clip.paths)} images, {sum(clip.follows)} of which follow another.")
-    truth = true_lengths(clip, request.value, steps, request.frames_per_second)
-    shortest = STANDING * (steps[:, 1] - steps[:, 0])
-    measured = factors.of_steps(lengths, truth, shortest)
+    seen = observe_motion(request.predictor, request.source, request.camera)
+    if not len(seen.steps):
+        raise UserError(f"--calibrate speed: {request.source}: expected a video, or images of one "
+                        "size numbered without gaps, as many as the model sees at once; found none "
+                        f"in {len(seen.names)} images.")
+    truth = true_lengths(request.value, request.source, seen.names, seen.steps,
+                         request.frames_per_second or seen.rate)
+    shortest = STANDING * (seen.steps[:, 1] - seen.steps[:, 0])
+    measured = factors.of_steps(seen.lengths, truth, shortest)
     if measured is None or measured.count < MIN_STEPS:
-        count = 0 if measured is None else measured.count
-        raise UserError(f"--calibrate speed: {clip.source}: expected a camera that moves, by "
+        raise UserError(f"--calibrate speed: {request.source}: expected a camera that moves, by "
                         f"{STANDING:g} m a frame or more, in {MIN_STEPS} steps at least; found "
-                        f"{count} of {len(steps)} ({np.isnan(truth).sum()} of unknown length). "
-                        "Choose a part of the drive in which the vehicle does not stand.")
-    return measured, ("measured motion" if steady_speed(request.value) is None else
-                      f"a speed of {request.value} m/s")
-
-
-def predicted_steps(predictor, clip):
-    """The lengths of the camera's steps along a clip, at the distance of frames that the model
-    learned from.
-
-    Returns: [n, 2] int, earlier and later image, and [n] in the model's unit.
-    Raises: UserError: if an image cannot be read.
-    """
-    gap = predictor.config.data.frame_gap
-    starts = [frame for frame, follows in enumerate(clip.follows) if not follows]
-    steps, lengths = [np.zeros([0, 2], int)], [np.zeros(0)]
-    for start, end in zip(starts, [*starts[1:], len(clip.paths)]):
-        frames = np.arange(start, end, gap)
-        trajectory = predicted_trajectory(predictor, [clip.paths[frame] for frame in frames])
-        if trajectory is not None:
-            steps.append(np.stack([frames[:-1], frames[1:]], axis=1))
-            lengths.append(np.linalg.norm(relative_motions(trajectory)[:, :3, 3], axis=1))
-    return np.concatenate(steps), np.concatenate(lengths)
+                        f"{0 if measured is None else measured.count} of {len(truth)} "
+                        f"({np.isnan(truth).sum()} of unknown length). Choose a part of the drive "
+                        "in which the vehicle does not stand.")
+    speed = steady_speed(request.value)
+    return measured, "measured motion" if speed is None else f"a speed of {speed:g} m/s"
 
 
 def _lidar(request):
-    clip = request.clip()
-    truth = MeasuredDepth(clip, request.value)
-    resize = RESIZINGS[request.predictor.system.resized]
-    found = []
-    for frame, depth in enumerate(request.depths(clip)):
-        true_depth = truth.of_frame(frame)
+    truth = MeasuredDepth(request.source, request.value)
+    found, names = [], []
+    for frame in request.frames():
+        names.append(frame.name)
+        true_depth = truth.of_frame(frame.name, frame.depth.shape)
         if true_depth is not None:
-            found.append(factors.of_depth_map(resize(depth, clip.sizes[frame]), true_depth))
-    frames = [each for each in found if each is not None]
-    if not frames:
-        raise UserError(f"{truth.folder}: expected {factors.MIN_PIXELS} measured pixels or more in "
-                        f"an image; none of {len(found)} maps has so many.")
-    return factors.of_frames(frames), "measured depth (LiDAR)"
+            found.append(factors.of_depth_map(frame.depth, true_depth))
+    measured = [each for each in found if each is not None]
+    if not measured:
+        raise UserError(f"{truth.folder}: expected files named as the images "
+                        f"({files.listing(names, 2)}), with {factors.MIN_PIXELS} measured pixels "
+                        f"or more; found {len(found)} of these names.")
+    return factors.of_frames(measured), "measured depth (LiDAR)"
 
 
 class Method(NamedTuple):
     """A row of METHODS."""
     measure: Callable   # Request -> factors.Measured, and what it is by, in words
-    unit: str           # what is counted; "": exact
+    unit: str           # one of what is counted; "": exact
     advice: str         # when these disagree
 
 
@@ -228,10 +201,10 @@ _TRAIN = "or train longer on such images."
 METHODS = {
     "stereo_baseline": Method(_stereo_baseline, "", ""),
     "camera_height": Method(
-        _camera_height, "images", f"Choose images in which the road is free and flat, {_TRAIN}"),
+        _camera_height, "image", f"Choose images in which the road is free and flat, {_TRAIN}"),
     "distance": Method(
-        _distance, "points", f"Are the pixels and metres right? Choose other points, {_TRAIN}"),
+        _distance, "point", f"Are the pixels and metres right? Choose other points, {_TRAIN}"),
     "speed": Method(
-        _speed, "steps", f"Do the times belong to the images? Choose a steady drive, {_TRAIN}"),
-    "lidar": Method(_lidar, "images", f"Do the maps belong to the images? Choose others, {_TRAIN}"),
+        _speed, "step", f"Do the times belong to the images? Choose a steady drive, {_TRAIN}"),
+    "lidar": Method(_lidar, "image", f"Do the maps belong to the images? Choose others, {_TRAIN}"),
 }

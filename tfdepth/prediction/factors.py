@@ -27,10 +27,10 @@ def of_ratios(ratios: Sequence[float]) -> Measured:
     """
     ratios = np.asarray(ratios, np.float64)
     factor = float(np.median(ratios))
-    if len(ratios) == 1 or not np.isfinite(factor):
-        return Measured(factor, len(ratios), None if np.isfinite(factor) else np.inf)
-    spread = np.median(np.abs(ratios - factor)) / factor
-    return Measured(factor, len(ratios), float(spread))
+    if not np.isfinite(factor):
+        return Measured(factor, len(ratios), np.inf)
+    spread = float(np.median(np.abs(ratios - factor)) / factor) if len(ratios) > 1 else None
+    return Measured(factor, len(ratios), spread)
 
 
 def of_depth_map(depth: np.ndarray, true_depth: np.ndarray) -> Optional[Measured]:

@@ -1,6 +1,6 @@
-"""How far the camera truly went between images of a clip: speeds or a trajectory of the user's.
+"""How far the camera truly went between frames of a clip: speeds or a trajectory of the user's.
 
-Shape letters: N images, n steps; a step is a pair of images.
+Shape letters: N frames, n steps; a step is a pair of frames.
 """
 import os
 import re
@@ -8,47 +8,47 @@ import re
 import numpy as np
 
 from tfdepth.checks import UserError
-from tfdepth.data import files, oxts, video
+from tfdepth.data import files, oxts
 from tfdepth.data.kitti_raw import seconds_to_next
 from tfdepth.evaluation.trajectories import read_tum
 from tfdepth.evaluation.trajectory_files import read_trajectory
-from tfdepth.prediction.true_depth import RAW_LAYOUT, kitti_raw_folders, stems
+from tfdepth.prediction.true_depth import RAW_LAYOUT, kitti_raw_folders
 
 _FILE = ("speeds (seconds since the first image and metres a second, 2 numbers a line) or a "
          "trajectory in metres (KITTI, 12 numbers a line, or TUM, 8)")
 
 
-def true_lengths(clip, value, steps, frames_per_second=0.0):
-    """Metres between the images of steps.
+def true_lengths(value, source, names, steps, rate=0.0):
+    """Metres between the frames of steps.
 
     Args:
-      clip: Clip.
       value: a number, metres a second; a folder of KITTI's GPS/IMU records, named as the images;
         "": that of the KITTI raw drive of the images; or a text file as _FILE says. A trajectory
-        of N poses has one an image; of another number, KITTI's line k is of the image numbered k,
+        of N poses has one a frame; of another number, KITTI's line k is of the image numbered k,
         and TUM's times are seconds since the first image.
-      steps: [n, 2] int, earlier and later image.
-      frames_per_second: of the clip; 0 = as a video's file says.
+      source: the images.
+      names: N, of the frames.
+      steps: [n, 2] int, earlier and later frame.
+      rate: frames a second; 0 = unknown.
 
     Returns: float64 [n]; NaN where the files do not tell. Along the way by speeds, straight by a
       trajectory; of steps so short the two are the same.
     Raises: UserError: if the files are missing or damaged, or do not belong to these images.
     """
-    path = files.expand(value)
-    speed = steady_speed(value)
+    path, speed = files.expand(value), steady_speed(value)
     if speed is not None:
         if not 0 < speed < 1000:
             raise UserError(f"--calibrate speed: expected metres a second above 0; got {value}.")
-        metres = speed * np.diff(_times(clip, frames_per_second, "a speed needs"))
+        metres = speed * np.diff(_times(source, names, rate, "a speed needs"))
     elif not value or os.path.isdir(path):
-        metres = _by_records(clip, path)
+        metres = _by_records(source, names, path)
     else:
         lines = _lines(path)
         words = len(lines[0][1].split())
         if words != 2:
-            positions = _positions(clip, path, words == 8, frames_per_second)
+            positions = _positions(source, names, path, words == 8, rate)
             return np.linalg.norm(positions[steps[:, 1]] - positions[steps[:, 0]], axis=1)
-        metres = _by_speeds(path, lines, _times(clip, frames_per_second, "times of speeds need"))
+        metres = _by_speeds(path, lines, _times(source, names, rate, "times of speeds need"))
     return np.array([metres[earlier:later].sum() for earlier, later in steps])
 
 
@@ -70,40 +70,36 @@ def _lines(path):
     return found
 
 
-def _times(clip, frames_per_second, what):
+def _times(source, names, rate, what):
     """[N] seconds since the first image, of images at a steady rate."""
-    rate = frames_per_second
-    if not rate and os.path.isfile(clip.source) and clip.source.lower().endswith(video.SUFFIXES):
-        rate = video.read_header(clip.source).rate
     if not rate:
-        raise UserError(f"{clip.source}: {what} the rate of the images; expected "
-                        "--frames_per_second.")
-    return np.arange(len(clip.paths)) / rate
+        raise UserError(f"{source}: {what} the rate of the images; expected --frames_per_second.")
+    return np.arange(len(names)) / rate
 
 
-def _numbers(clip):
+def _numbers(source, names):
     """[N] the numbers at the end of the images' names."""
-    ends = [re.search("[0-9]+$", stem) for stem in stems(clip)]
+    ends = [re.search("[0-9]+$", name) for name in names]
     if not all(ends):
-        raise UserError(f"{clip.source}: expected images numbered by their names, as 000007.png; "
-                        f"found {files.listing(stems(clip), 2)}.")
+        raise UserError(f"{source}: expected images numbered by their names, as 000007.png; "
+                        f"found {files.listing(names, 2)}.")
     return np.array([int(end.group()) for end in ends])
 
 
-def _by_records(clip, folder):
-    """[N - 1] metres from each image to the next, NaN where a record is missing."""
-    raw = kitti_raw_folders(clip)
+def _by_records(source, names, folder):
+    """[N - 1] metres from each frame to the next, NaN where a record is missing."""
+    raw = kitti_raw_folders(source)
     if raw is None:
-        raise UserError("--calibrate speed: GPS/IMU records belong to images in KITTI raw's layout, "
-                        f"{RAW_LAYOUT}; found {clip.source}. Otherwise expected speed=NUMBER, or "
+        raise UserError("--calibrate speed: GPS/IMU records belong to images in KITTI raw's "
+                        f"layout, {RAW_LAYOUT}; found {source}. Otherwise expected speed=NUMBER, or "
                         f"speed=FILE with {_FILE}.")
-    folder = folder or os.path.join(raw[1], "oxts", "data")
-    numbers = _numbers(clip)
+    folder = folder or os.path.join(raw.drive, "oxts", "data")
+    numbers = _numbers(source, names)
     speeds = oxts.speeds(oxts.read_records(folder, numbers))                 # [N]
     if not np.isfinite(speeds).any():
         raise UserError(f"{folder}: expected GPS/IMU records named as the images, "
                         f"{numbers[0]:010d}.txt; found none.")
-    seconds = seconds_to_next(os.path.join(raw[1], raw[2], "timestamps.txt"), numbers)
+    seconds = seconds_to_next(os.path.join(raw.drive, raw.camera, "timestamps.txt"), numbers)
     return (speeds[:-1] + speeds[1:]) / 2 * seconds[:-1]
 
 
@@ -136,26 +132,26 @@ def _first_descent(lines, seconds):
     return lines[int(np.argmax(np.diff(seconds) <= 0)) + 1][0]
 
 
-def _positions(clip, path, is_tum, frames_per_second):
-    """[N, 3] metres, NaN where an image has no pose."""
-    count = len(clip.paths)
+def _positions(source, names, path, is_tum, rate):
+    """[N, 3] metres, NaN where a frame has no pose."""
+    count = len(names)
     positions = np.full([count, 3], np.nan)
     if is_tum:
         found = read_tum(path)
         if len(found.timestamps) == count:
             return found.world_from_camera[:, :3, 3]
-        times = _times(clip, frames_per_second,
+        times = _times(source, names, rate,
                        f"{len(found.timestamps)} poses of {count} images need")
-        found, images = read_trajectory(path, times), np.arange(count)
+        found, numbers = read_trajectory(path, times), np.arange(count)
     else:
         found = read_trajectory(path)
         whole = np.array_equal(found.frame_numbers, np.arange(count))
-        images = np.arange(count) if whole else _numbers(clip)
+        numbers = np.arange(count) if whole else _numbers(source, names)
     rows = {number: row for row, number in enumerate(found.frame_numbers.tolist())}
-    for image, number in enumerate(images.tolist()):
+    for frame, number in enumerate(numbers.tolist()):
         if number in rows:
-            positions[image] = found.world_from_camera[rows[number], :3, 3]
+            positions[frame] = found.world_from_camera[rows[number], :3, 3]
     if np.isnan(positions).all():
-        raise UserError(f"{path}: expected poses of the images {files.listing(stems(clip), 3)}; "
+        raise UserError(f"{path}: expected poses of the images {files.listing(names, 3)}; "
                         f"found frames {found.frame_numbers[0]} to {found.frame_numbers[-1]}.")
     return positions

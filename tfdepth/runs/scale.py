@@ -41,7 +41,8 @@ def write_scale(path, scale: Scale):
     try:
         write_atomically(file, json.dumps(scale._asdict(), indent=1, allow_nan=False) + "\n")
     except OSError as error:
-        raise UserError(f"{file}: expected a file that can be written; {error.strerror}.") from error
+        raise UserError(f"{file}: expected a file that can be written; "
+                        f"{error.strerror}.") from error
 
 
 def read_scale(path) -> Optional[Scale]:
