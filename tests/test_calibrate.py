@@ -10,34 +10,27 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from data_folders import needs_real_kitti, write_camera, write_frames, REAL_KITTI
+from data_folders import REAL_KITTI, needs_real_kitti, write_camera, write_frames
 from helpers import DATA, needs_shared
 from kitti_raw_folder import FULL_SIZE, SPEED, STEP, write_kitti_raw, write_timestamps
 from test_export import make_run
 from test_ground import CAMERA, kitti_scene, street
 from test_ground import SIZE as STREET_SIZE
+from toy_system import Toy, ToyConfig
 from tfdepth.data.config import DataConfig
 from tfdepth.evaluation.resizing import RESIZINGS
 from tfdepth.inference import load_predictor
 from tfdepth.prediction import calibration, factors
 from tfdepth.runs.scale import read_scale
-from tfdepth.systems.monodepth2 import Monodepth2Config
-from tfdepth.systems.sfmlearner import SfMLearnerConfig
 
 FACTOR = 7.3   # metres = this x the unit of the models here
 SIZE = (32, 64)
 
 
-@pytest.fixture(name="trained", scope="module")
-def _trained(tmp_path_factory):
-    """A run folder of a model with random weights; its depths span two decades."""
-    return make_run(tmp_path_factory.mktemp("trained"), SfMLearnerConfig(), SIZE)
-
-
 @pytest.fixture(name="run")
-def _run(trained, tmp_path):
-    """A copy of it, to calibrate."""
-    return shutil.copytree(trained, tmp_path / "run")
+def _run(toy, tmp_path):
+    """A run folder of a small model with random weights."""
+    return make_run(tmp_path, ToyConfig(), SIZE)
 
 
 class Stub:
@@ -100,11 +93,11 @@ def test_camera_height_in_turned_pictures_with_boxes(run, tmp_path, monkeypatch,
 
 @needs_shared
 def test_camera_height_over_real_roads(run, tmp_path, monkeypatch):
-    depths, cameras = zip(*(kitti_scene(name, (46, 152)) for name in ("000000", "000001")))
+    depth, camera = kitti_scene("000001", (46, 152))
     frames = write_frames(tmp_path / "clip", ["000001.png"], size=(46, 152))
-    write_camera(frames, units="pixels", width=152, height=46, fx=cameras[1][0, 0],
-                 fy=cameras[1][1, 1], cx=cameras[1][0, 2], cy=cameras[1][1, 2])
-    scale = _calibrate(run, frames, "camera_height=1.65", Stub([depths[1] / FACTOR]), monkeypatch)
+    write_camera(frames, units="pixels", width=152, height=46, fx=camera[0, 0], fy=camera[1, 1],
+                 cx=camera[0, 2], cy=camera[1, 2])
+    scale = _calibrate(run, frames, "camera_height=1.65", Stub([depth / FACTOR]), monkeypatch)
     assert abs(scale.factor / FACTOR - 1) < 0.03 and scale.spread is None
     assert "1 image, spread not known" in scale.origin
 
@@ -120,7 +113,8 @@ def test_speed_by_real_poses(run, form, tmp_path, monkeypatch):
     if form == "tum":  # every second pose, with its time; the rotation does not matter
         path = tmp_path / "gps.txt"
         path.write_text("# t x y z q\n" + "".join(
-            f"{0.1 * k:.2f} {' '.join(map(str, rows[k][:, 3]))} 0 0 0 1\n" for k in range(0, 51, 2)))
+            f"{0.1 * k:.2f} {' '.join(map(str, rows[k][:, 3]))} 0 0 0 1\n"
+            for k in range(0, 51, 2)))
     stub = Stub(steps=steps, frame_gap=2 if form == "tum" else 1)
     flags = ("--frames_per_second=10",) if form == "tum" else ()
     scale = _calibrate(run, REAL_KITTI / "sequences" / "06" / "image_0", f"speed={path}", stub,
@@ -282,8 +276,9 @@ def test_distances(run, tmp_path, capsys):
     assert abs(read_scale(run).factor / FACTOR - 1) < 1e-3 and read_scale(run).count == 2
 
 
-def test_stereo_baseline(tmp_path, capsys):
-    run = make_run(tmp_path, Monodepth2Config(), (64, 96), stereo=True, stereo_baseline=0.1)
+def test_stereo_baseline(toy, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(Toy, "learns_from_stereo", True)
+    run = make_run(tmp_path, ToyConfig(), SIZE, stereo=True, stereo_baseline=0.1)
     arguments = ["--model", str(run), "--calibrate", "stereo_baseline=0.54"]
     assert predict.main(arguments) == 0  # without --input
     scale = read_scale(run)
@@ -291,7 +286,7 @@ def test_stereo_baseline(tmp_path, capsys):
     facts = load_predictor(run).describe_scale()
     assert facts["scale"] == "metric" and "0.54 m for 0.1 units (exact)" in facts["scale_reason"]
     config = run / "config.json"
-    config.write_text(config.read_text().replace('"stereo_baseline": 0.1', '"stereo_baseline": 0.0'))
+    config.write_text(config.read_text().replace('baseline": 0.1', 'baseline": 0.0'))
     assert predict.main(arguments) == 2 and "needs none" in capsys.readouterr().err
 
 
@@ -381,7 +376,8 @@ def _mistakes(folder):
         "words": (camera, "camera_height=1.6m", (), ("a number above 0; got 1.6m",)),
         "no input": ("", "camera_height=1.65", (), ("--input: expected", "empty path")),
         "no camera": (frames, "camera_height=1.65", (), ("expected the camera", "--intrinsics")),
-        "no ground": (camera, "camera_height=1.65", (), ("found it in 0 of 1 images", "train longer")),
+        "no ground": (camera, "camera_height=1.65", (), ("found it in 0 of 1 images",
+                                                               "train longer")),
         "mono": ("", "stereo_baseline=0.54", (), ("trained on stereo pairs", "offsets (-1, 1)")),
         "no points": (camera, "distance", (), ("distance=X,Y,METRES", "found none")),
         "two numbers": (camera, "distance=3,4", (), ("expected X,Y,METRES", "found 2")),
@@ -407,7 +403,7 @@ def _mistakes(folder):
         "TUM": (clip, speed("tum.txt"), (), ("2 poses of 8 images", "--frames_per_second")),
         "no lidar": (frames, "lidar", (), ("lidar=FOLDER", "KITTI raw's layout")),
         "lidar absent": (frames, f"lidar={folder / 'none'}", (), ("none: no such folder",)),
-        "no maps": (frames, f"lidar={stills.parent / 'empty'}", (), ("expected depth maps (.png)",)),
+        "no maps": (frames, f"lidar={folder / 'empty'}", (), ("expected depth maps (.png)",)),
         "map size": (frames, f"lidar={maps}", (), ("maps/a_1.png", "found 80 x 30")),
         "map names": (frames, f"lidar={other}", (), ("a_1, a_2", "found 0 of these names")),
         "8 bits": (frames, f"lidar={frames}", (), ("a_1.png", "16-bit grey PNG")),
@@ -424,19 +420,12 @@ NAMES = [
     "map size", "map names", "8 bits", "wild", "scans"]
 
 
-@pytest.fixture(name="predictor", scope="module")
-def _predictor(trained):
-    return load_predictor(trained)
-
-
 @pytest.mark.parametrize("name", NAMES)
-def test_mistakes(name, run, predictor, tmp_path, monkeypatch, capsys):
+def test_mistakes(name, run, tmp_path, capsys):
     mistakes = _mistakes(tmp_path)
     (tmp_path / "empty").mkdir()
     assert set(mistakes) == set(NAMES)
     source, method, flags, words = mistakes[name]
-    # One model for all: its graphs are traced once.
-    monkeypatch.setattr(calibration, "load_predictor", lambda *arguments, **keys: predictor)
     assert _main(run, source, method, *flags, "--output", str(tmp_path / "out")) == 2
     message = capsys.readouterr().err
     assert message.startswith("predict.py: ") and message.count("\n") == 1, message
@@ -450,7 +439,8 @@ def test_what_cannot_be_measured_keeps_the_scale_before(run, tmp_path, capsys):
     assert _main(run, frames, "distance=3,4,5.5") == 0
     before = (run / "scale.json").read_text()
     assert _main(run, frames, "distance=3,4,1;5,6,100") == 2
-    assert (run / "scale.json").read_text() == before and "Nothing was stored" in capsys.readouterr().err
+    assert (run / "scale.json").read_text() == before
+    assert "Nothing was stored" in capsys.readouterr().err
 
 
 def test_a_model_without_motion_has_no_speed(run, tmp_path, monkeypatch, capsys):
