@@ -2,6 +2,7 @@
 import concurrent.futures
 import json
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -17,9 +18,10 @@ from tfdepth.export.sampling import made_up_images
 from tfdepth.export.saved_model import verify_saved_model, write_saved_model
 from tfdepth.geometry.camera import resize_intrinsics
 from tfdepth.inference import load_predictor
-from tfdepth.runs.checkpoints import Checkpoints
+from tfdepth.runs.checkpoints import Checkpoints, fingerprint
 from tfdepth.runs.config import ExperimentConfig
 from tfdepth.runs.folder import open_run
+from tfdepth.runs.scale import Scale, write_scale
 from tfdepth.systems import build_system
 from tfdepth.systems.bts import BtsConfig
 from tfdepth.systems.idce_ham import IdceHamConfig
@@ -33,7 +35,7 @@ def make_run(folder, system_config, size, offsets=(-1, 1), **data):
     """A run folder of a model with random weights."""
     tf.keras.utils.set_random_seed(5)
     config = ExperimentConfig(system_config, DataConfig(size=size, offsets=offsets, **data))
-    system = build_system(config.system, offsets)
+    system = build_system(config.system, offsets, config.data.stereo)
     system.create_variables(size)
     if isinstance(system_config, SfMLearnerConfig):  # depths of two decades
         for variable in system.depth_net.heads[0].trainable_variables:
@@ -90,12 +92,15 @@ def expected_depths(predictor, images):
 def test_what_is_written(version):
     facts = json.loads((version / "export.json").read_text())
     assert facts["system"] == "SfMLearner" and facts["checkpoint_step"] == 7
+    assert facts["scale"] == "relative" and "one unknown factor" in facts["scale_reason"]
+    assert facts["signatures"]["depth"]["outputs"]["depth"].endswith("the model's own unit")
     assert set(facts["verified_errors"]) == {"depth", "depth_float", "depth_from_encoded", "pose"}
     assert max(facts["verified_errors"].values()) < 1e-5
     assert facts["parity"]["max_relative_error"] < 1e-5 and facts["latency_seconds"] > 0
     assert facts["signatures"]["pose"] == {
         "inputs": {"target": "uint8 [B, h, w, 3]", "sources": "uint8 [B, 2, h, w, 3]"},
-        "outputs": {"source_from_target": "float32 [B, 2, 4, 4]"}}
+        "outputs": {"source_from_target":
+            "float32 [B, 2, 4, 4], translation in the model's own unit"}}
     assert sorted(path.name for path in version.parent.iterdir()) == [
         "1", "client.py", "docker-compose.yml", "model.config"]
     assert b"Addons>" not in (version / "saved_model.pb").read_bytes()
@@ -349,6 +354,38 @@ def test_half_precision(run, predictor, tmp_path, monkeypatch):
     facts = verify_saved_model(tmp_path / "1", half, predictor, "mixed_bfloat16")
     assert 1e-4 < facts["parity"]["abs_rel"] < 0.05
     assert facts["verified_errors"]["depth"] <= verification.TOLERANCES["mixed_bfloat16"]
+
+
+def test_a_calibrated_run_is_exported_in_metres(run, signatures, tmp_path, capsys):
+    """Every signature says the factor times what it said before; verified like any other."""
+    calibrated = shutil.copytree(run, tmp_path / "run")
+    write_scale(calibrated, Scale(6.5, "camera height of 1.65 m (9 images, spread 2.0%)",
+                                  "camera_height=1.65", "", 9, 0.02, 7,
+                                  fingerprint(calibrated / "checkpoints", 7)))
+    output = tmp_path / "served" / "1"
+    assert export.main(["--workdir", str(calibrated), "--output", str(output)]) == 0
+    assert "depth is metric: metres, calibrated by camera height" in capsys.readouterr().out
+    facts = json.loads((output / "export.json").read_text())
+    assert facts["scale"] == "metric" and facts["scale_factor"] == 6.5
+    assert "camera height of 1.65 m (9 images" in facts["scale_reason"]
+    assert max(facts["verified_errors"].values()) < 1e-5
+    described = facts["signatures"]
+    assert described["depth"]["outputs"]["depth"] == "float32 [B, h, w, 1], metres"
+    assert described["pose"]["outputs"]["source_from_target"].endswith("translation in metres")
+    metric = tf.saved_model.load(str(output)).signatures
+    images, sources = made_up_images(2, *SIZE), made_up_images(2, 2, *SIZE, seed=1)
+    for name, inputs in (("depth", {"images": images}), ("pose", {
+            "target": images, "sources": sources}),
+                         ("depth_float", {"images": tf.constant(images / 255.0, tf.float32)})):
+        before, after = (each[name](**{key: tf.constant(value) for key, value in inputs.items()})
+                         for each in (signatures, metric))
+        if name == "pose":
+            before, after = before["source_from_target"], after["source_from_target"]
+            np.testing.assert_allclose(after[..., :3], before[..., :3], atol=1e-6)
+            np.testing.assert_allclose(after[..., :3, 3], 6.5 * before[..., :3, 3], rtol=1e-5)
+            continue
+        np.testing.assert_allclose(after["depth"], 6.5 * before["depth"], rtol=1e-5)
+        np.testing.assert_allclose(after["disparity"] * after["depth"], 1.0, rtol=1e-6)
 
 
 def _mistakes(folder, run):

@@ -16,11 +16,11 @@ from tfdepth.data import images
 from tfdepth.data.config import DataConfig
 from tfdepth.inference import load_predictor
 from tfdepth.prediction import predicting
-from tfdepth.prediction.unit import scale_facts
 from tfdepth.prediction.writing import png_divisor
 from tfdepth.runs.checkpoints import Checkpoints
 from tfdepth.runs.config import ExperimentConfig
 from tfdepth.runs.folder import open_run
+from tfdepth.runs.scale import describe_scale
 from tfdepth.systems import build_system
 from tfdepth.systems.idce_ham import IdceHamConfig
 from tfdepth.systems.sfmlearner import SfMLearnerConfig
@@ -181,6 +181,9 @@ class _Stub:
     def __init__(self, depths):
         self.depths = depths
 
+    def describe_scale(self):
+        return describe_scale(self.config.data, self.system.learns_from_depth)
+
     def depths_of_frames(self, frames):
         return ((frame, None, depth) for frame, depth in zip(frames, self.depths))
 
@@ -340,5 +343,5 @@ def test_what_is_said_of_the_scale():
                                (DataConfig(stereo=True), "metric", "pairs of known distance"),
                                (DataConfig(stereo=True, stereo_baseline=0.1), "relative",
                                 "metres = depth x their true distance / 0.1")):
-        facts = scale_facts(data)
+        facts = describe_scale(data, learns_from_depth=False)
         assert facts["scale"] == scale and words in facts["scale_reason"]

@@ -16,6 +16,7 @@ from tfdepth.data.unreadable import readable
 from tfdepth.geometry.camera import resize_intrinsics
 from tfdepth.runs import checkpoints
 from tfdepth.runs.folder import RunFolder, load_config
+from tfdepth.runs.scale import describe_scale, scale_of_checkpoint
 from tfdepth.structures import Batch
 from tfdepth.systems import build_system
 
@@ -35,10 +36,13 @@ class SeenFrame(NamedTuple):
 class Predictor:
     """A system with weights. All images are brought to the size that it was trained at.
 
+    Depth and motion are in metres where `scale` is known, else in the unit of the system.
+
     Attributes:
       system: System.
       config: ExperimentConfig of its run.
       step: of the checkpoint, for reports.
+      scale: Scale that was measured of this checkpoint, or None.
       size: (H, W).
       offsets: S frame offsets of the sources from the target, ascending.
       depth_of_batch: function of float32 tensors: images [B, H, W, 3] in [0, 1], the frames before
@@ -46,26 +50,49 @@ class Predictor:
         -> depth [B, H, W, 1].
     """
 
-    def __init__(self, system, config, step):
+    def __init__(self, system, config, step, scale=None):
         """Args: as the attributes of these names."""
-        self.system, self.config, self.step = system, config, step
+        self.system, self.config, self.step, self.scale = system, config, step, scale
         self.size, self.offsets = tuple(config.data.size), tuple(config.data.offsets)
         # One graph for all batch sizes: the last batch of a clip is a small one.
         images = tf.TensorSpec([None, *self.size, 3])
         sources = tf.TensorSpec([None, len(self.offsets), *self.size, 3])
         cameras = tf.TensorSpec([None, 3, 3])
         self.depth_of_batch = tf.function(
-            lambda image, previous, intrinsics: system.predict_depth(
-                image, previous, intrinsics).depth, input_signature=[images, images, cameras],
-            autograph=False)
+            self.predict_depth, input_signature=[images, images, cameras], autograph=False)
         # Pictures of any size: in one graph, resizing adds a few per cent to the network's time.
         self._depth_of_pictures = tf.function(
-            lambda image, previous, camera: system.predict_depth(
-                self._resized(image), self._resized(previous), camera[tf.newaxis]).depth[0, ..., 0],
+            lambda image, previous, camera: self.predict_depth(
+                self._resized(image), self._resized(previous), camera[tf.newaxis])[0, ..., 0],
             input_signature=[tf.TensorSpec([None, None, 3], tf.uint8)] * 2
             + [tf.TensorSpec([3, 3])], autograph=False)
-        self._motion = tf.function(system.predict_motion, input_signature=[images, sources],
+        self._motion = tf.function(self.predict_motion, input_signature=[images, sources],
                                    autograph=False)
+
+    def predict_depth(self, image, previous, intrinsics=None):
+        """`System.predict_depth`, its depth [B, H, W, 1] alone."""
+        depth = self.system.predict_depth(image, previous, intrinsics).depth
+        return depth if self.scale is None else self.scale.factor * depth
+
+    def predict_motion(self, target, sources):
+        """`System.predict_motion`."""
+        return self._scaled(self.system.predict_motion(target, sources))
+
+    def predict_pair_motion(self, target, source):
+        """`System.predict_pair_motion`."""
+        return self._scaled(self.system.predict_pair_motion(target, source))
+
+    def _scaled(self, transforms):
+        """[..., 4, 4] with its translations in the unit of the depth."""
+        if self.scale is None:
+            return transforms
+        factors = np.ones([4, 4], np.float32)
+        factors[:3, 3] = self.scale.factor
+        return transforms * factors
+
+    def describe_scale(self):
+        """What is known of the unit, see `scale.describe_scale`."""
+        return describe_scale(self.config.data, self.system.learns_from_depth, self.scale)
 
     def depth_of_image(self, image, previous=None, intrinsics=None):
         """Depth of one image of any size.
@@ -73,7 +100,7 @@ class Predictor:
         Args: image: uint8 [h, w, 3]. previous: the frame before, for systems that need it; None:
           they see the image twice. intrinsics: [3, 3], pixels of the image, for systems that need
           the camera.
-        Returns: float32 [H, W] at the network's size, up to the model's scale.
+        Returns: float32 [H, W] at the network's size.
         Raises: ValueError: if `image` is not uint8 (floats are not rescaled) or has another shape.
           UserError: if the system needs the camera, which is None.
         """
@@ -111,6 +138,10 @@ class Predictor:
         pictures = self.system.pictures(batch, self.system.forward(batch, training=False))
         return {title: np.clip(each.numpy(), 0.0, 1.0) for title, each in pictures.items()}
 
+    def resized(self, image):
+        """An image as the networks see it: uint8 [h, w, 3] -> float32 [H, W, 3] in [0, 1]."""
+        return self._resized(image)[0].numpy()
+
     def _resized(self, image):
         """uint8 [h, w, 3] -> [1, H, W, 3] in [0, 1]."""
         return tf.cast(resize_image(image, self.size), tf.float32)[tf.newaxis] / 255.0
@@ -136,7 +167,7 @@ class Predictor:
     def depths_of_files(self, paths, follows=None, intrinsics=None):
         """(image [H, W, 3] in [0, 1], depth [H, W]) of image files, in order; float32.
 
-        Depth is > 0, up to the model's scale. Systems that need the frame before get it where
+        Depth is > 0. Systems that need the frame before get it where
         there is one, elsewhere the frame itself.
 
         Args: paths: N files. follows: N bools, whether the file before shows the frame before;
@@ -158,7 +189,7 @@ class Predictor:
         last = None
         frames = iter(frames)
         while batch := list(itertools.islice(frames, BATCH_SIZE)):
-            images = np.concatenate([self._resized(frame.image) for frame in batch])
+            images = np.stack([self.resized(frame.image) for frame in batch])
             before = np.concatenate([images[:1] if last is None else last, images[:-1]])
             follows = np.array([frame.follows for frame in batch])[:, None, None, None]
             cameras = tf.stack([self._camera(frame.label, frame.intrinsics, frame.image.shape[:2])
@@ -199,14 +230,17 @@ def _check_picture(name, image):
         raise ValueError(f"`{name}` must be uint8, 0 to 255; got {image.dtype}.")
 
 
-def load_predictor(path, precision="float32"):
+def load_predictor(path, precision="float32", calibrated=True):
     """The model of a run folder: its best checkpoint.
 
     Args: precision: of its networks, whatever they were trained in; see systems.base.PRECISIONS.
-    Raises: UserError: if there is no run, no checkpoint, or none that is intact.
+      calibrated: whether it speaks in metres where its scale was measured; a scale of another
+        checkpoint is left out, with a warning.
+    Raises: UserError: if there is no run, no checkpoint, none that is intact, or a damaged scale.
     """
     config = load_config(path)
     system = build_system(config.system, config.data.offsets, config.data.stereo, precision)
     system.create_variables(config.data.size)
     step = checkpoints.restore_best(RunFolder(path).checkpoints, system=system)
-    return Predictor(system, config, step)
+    scale = scale_of_checkpoint(path, step) if calibrated else None
+    return Predictor(system, config, step, scale)

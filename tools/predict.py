@@ -23,6 +23,23 @@ the folder OUTPUT:
   viewer.html                depth, points and path to look at in a browser         --html
 
 Depth learned from video of one camera is relative: all of it times one unknown factor is metres.
+--calibrate METHOD=VALUE measures the factor with --input and stores it in the run's scale.json;
+from then on, predictions and exports of this checkpoint are in metres. Methods:
+
+  stereo_baseline=0.54   metres between the cameras, of a run trained on stereo pairs with
+                         --config.data.stereo_baseline; exact, needs no --input
+  camera_height=1.65     metres of the camera over the ground, which is found in the lower middle
+                         of the images; needs the camera
+  distance=x,y,metres    of a pixel of the image, along the optical axis; several: x,y,metres;...
+                         or a file of lines image,x,y,metres
+  speed=FILE             lines "seconds metres_a_second" (seconds since the first image) or a
+                         trajectory in metres (KITTI, TUM); speed=8.3: a steady one; speed alone:
+                         GPS/IMU records of the KITTI raw drive, or speed=FOLDER of them
+  lidar=FOLDER           depth maps named as the images (16-bit PNG, metres x 256) or scans of the
+                         KITTI raw drive; lidar alone: its velodyne_points
+
+With --output it predicts afterwards. What is too uncertain is refused.
+
 The camera is read from intrinsics.json beside the images (of a video also from <its name>.json)
 where there is one; --pointcloud, --html, --pictures of models that compare neighbours, and systems
 that learn metres from measured depth need it. Pixels are taken as they are stored, whatever EXIF
@@ -37,6 +54,7 @@ Examples:
   python tools/predict.py --model runs/mine --input drive.mp4 --output predictions \\
       --intrinsics '{"units": "degrees", "horizontal_fov": 81}' --smooth 0.5 --pointcloud \\
       --trajectory --html
+  python tools/predict.py --model runs/mine --input drive.mp4 --calibrate camera_height=1.3
   mkfifo live.h264 && rpicam-vid -t 10000 -o live.h264 & \\
       python tools/predict.py --model runs/mine --input live.h264 --output live
 """
@@ -49,10 +67,10 @@ from absl import flags
 
 def define_flags(values):
     flags.DEFINE_string("model", None, "the run's folder", flag_values=values, required=True)
-    flags.DEFINE_string("input", None, "an image, a folder of images, a video or a named pipe",
-                        flag_values=values, required=True)
-    flags.DEFINE_string("output", None, "folder for the results, made if missing",
-                        flag_values=values, required=True)
+    flags.DEFINE_string("input", "", "an image, a folder of images, a video or a named pipe",
+                        flag_values=values)
+    flags.DEFINE_string("output", "", "folder for the results, made if missing",
+                        flag_values=values)
     flags.DEFINE_string("format", "png", "of depth: png, npy or npz", flag_values=values)
     flags.DEFINE_bool("video", None, "colours as a video, not as pictures, or --novideo; a folder's "
                       "frames play at 10 a second (default: a video gives a video)",
@@ -69,9 +87,19 @@ def define_flags(values):
                         "place of the intrinsics.json beside them", flag_values=values)
     flags.DEFINE_string("precision", "float32", "of the networks, or mixed_bfloat16, "
                         "mixed_float16", flag_values=values)
+    flags.DEFINE_string("calibrate", "", "METHOD=VALUE: measures what makes metres of depth; see "
+                        "above", flag_values=values)
+    flags.DEFINE_float("frames_per_second", 0.0, "of the images, for --calibrate speed; 0: as a "
+                       "video's file says", flag_values=values)
 
 
 def predict(values):
+    if values.calibrate:
+        from tfdepth.prediction.calibration import calibrate
+        calibrate(values.model, values.calibrate, values.input, values.intrinsics,
+                  values.precision, values.frames_per_second)
+        if not values.output:
+            return
     from tfdepth.prediction.predicting import Outputs, predict_files
     predict_files(values.model, values.input, values.output,
                   Outputs(values.format, values.video, values.smooth, values.pointcloud,

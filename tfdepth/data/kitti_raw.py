@@ -148,7 +148,7 @@ def _load_cameras(root: str, name: str, cameras: Sequence[str], stereo: bool,
         world_from_camera = travel = None
         if known[rows].any():
             path = os.path.join(folder, camera, "timestamps.txt")
-            travel = speeds[rows] * _seconds_to_next(path, own.numbers)
+            travel = speeds[rows] * seconds_to_next(path, own.numbers)
         if known[rows].all():
             world_from_camera = world_from_rectified[rows] @ np.linalg.inv(
                 calibration.camera_from_rectified)
@@ -203,7 +203,7 @@ def _depth_folder(root: str, name: str, camera: str) -> str:
     return next((folder for folder in folders if os.path.isdir(folder)), folders[0])
 
 
-def _seconds_to_next(path: str, numbers: Sequence[int]) -> np.ndarray:
+def seconds_to_next(path: str, numbers: Sequence[int]) -> np.ndarray:
     """[N] seconds from each frame to the one after it; line n of the file is the time of frame n.
 
     FRAME_SECONDS where the file does not say: there is none, it is damaged, or it has no plausible

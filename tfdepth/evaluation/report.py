@@ -99,7 +99,8 @@ def _load_predictors(workdirs, dataset):
     paths = [os.path.abspath(expand(str(workdir))) for workdir in workdirs]
     if len(set(paths)) < len(paths):
         raise UserError(f"--workdir: expected different runs; found {', '.join(paths)}.")
-    loaded = [load_predictor(workdir) for workdir in workdirs]
+    # What is scored is the network: tables do not change with a calibration.
+    loaded = [load_predictor(workdir, calibrated=False) for workdir in workdirs]
     if len(loaded) == 1:
         return {type(loaded[0].system).__name__: loaded[0]}
     shared = ("dataset", "cameras", "intrinsics", "train_drives", "validation_drives",

@@ -62,7 +62,8 @@ def export_run(workdir, output, file_format="saved_model", precision="float32", 
             "format": file_format, "precision": precision,
             "system": type(predictor.system).__name__, "checkpoint_step": predictor.step,
             "workdir": os.path.abspath(os.path.expanduser(workdir)),
-            "network_size": predictor.size, "offsets": predictor.offsets, **measured}
+            "network_size": predictor.size, "offsets": predictor.offsets,
+            **predictor.describe_scale(), **measured}
         facts["bytes"] = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
         write_json(folder / FACTS, facts)
         if serves:
@@ -71,6 +72,7 @@ def export_run(workdir, output, file_format="saved_model", precision="float32", 
     show(f"wrote {output}, {facts['bytes'] / 2**20:.1f} MB; against {parity['reference']}: largest "
          f"relative error {parity['max_relative_error']:.2g}, abs_rel {parity['abs_rel']:.2g}; "
          f"{1e3 * facts['latency_seconds']:.1f} ms for {facts['latency_of']}")
+    show(f"depth is {facts['scale']}: {facts['scale_reason']}")
     return facts
 
 

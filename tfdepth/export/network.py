@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfdepth.export.sampling import network_frames, sample_requests
-from tfdepth.export.signatures import input_types
+from tfdepth.export.signatures import UNITS, described_maps, input_types
 from tfdepth.export.verification import ExportFailed, relative_errors
 
 REPEATS = 11
@@ -22,16 +22,15 @@ TOLERANCE = 1e-3  # of float formats, whose kernels add up in another order
 
 def network_function(predictor, batch_size=None):
     """The tf.function, its arguments declared; batch_size None: any."""
-    system = predictor.system
     shapes = {"images": [*predictor.size, 3], "previous": [*predictor.size, 3],
               "intrinsics": [3, 3]}
-    names = list(input_types("depth_float", system))
+    names = list(input_types("depth_float", predictor.system))
 
     def answer(*inputs):
         by_name = dict(zip(names, inputs))
         images = by_name["images"]
-        depth = system.predict_depth(
-            images, by_name.get("previous", images), by_name.get("intrinsics")).depth
+        depth = predictor.predict_depth(
+            images, by_name.get("previous", images), by_name.get("intrinsics"))
         return {"depth": depth, "disparity": 1.0 / depth}
 
     return tf.function(answer, input_signature=[
@@ -53,8 +52,8 @@ def described(predictor, batch):
     inputs = {name: f"float32 [{batch}, 3, 3] pixels of {rows} x {columns}"
               if name == "intrinsics" else image
               for name in input_types("depth_float", predictor.system)}
-    maps = dict.fromkeys(("depth", "disparity"), f"float32 [{batch}, {rows}, {columns}, 1]")
-    return {"inputs": inputs, "outputs": maps}
+    unit = UNITS[predictor.describe_scale()["scale"]]
+    return {"inputs": inputs, "outputs": described_maps(f"{batch}, {rows}, {columns}", unit)}
 
 
 def compare(ask, predictor, samples, tolerance=TOLERANCE):

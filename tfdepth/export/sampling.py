@@ -62,10 +62,10 @@ def _expected_motion(predictor, target, source=None, sources=None):
     """source_from_target [B, 4, 4], or [B, S, 4, 4] of `sources`."""
     target = network_frames(target, predictor.size)
     if sources is None:
-        predict, other = predictor.system.predict_pair_motion, network_frames(
+        predict, other = predictor.predict_pair_motion, network_frames(
             source, predictor.size)
     else:
-        predict, other = predictor.system.predict_motion, tf.stack(
+        predict, other = predictor.predict_motion, tf.stack(
             [network_frames(images, predictor.size) for images in sources])
     return tf.function(predict, autograph=False)(target, other).numpy()
 

@@ -26,6 +26,9 @@ from tfdepth.geometry.camera import resize_intrinsics
 
 DEFAULT = tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY
 
+# What `Predictor.describe_scale` calls the scale -> the unit of depth and of translations.
+UNITS = {"metric": "metres", "relative": "the model's own unit"}
+
 
 def served_functions(predictor):
     """The signatures of a model, traced.
@@ -66,7 +69,8 @@ def described(predictor):
     sources = f"[B, {len(predictor.offsets)}, h, w, 3]"
     axes = {"encoded": "[B] JPEG or PNG files", "intrinsics": "[B, 3, 3] pixels of the images",
             "sources": sources}
-    maps = dict.fromkeys(("depth", "disparity"), "float32 [B, h, w, 1]")
+    unit = UNITS[predictor.describe_scale()["scale"]]
+    maps = described_maps("B, h, w", unit)
     count = "B" if predictor.system.motion_from_pairs else f"B, {len(predictor.offsets)}"
     found = {}
     for name in signature_names(predictor.system):
@@ -75,15 +79,21 @@ def described(predictor):
         found[name] = {
             "inputs": {key: f"{dtype.name} {axes.get(key, form)}" for key, dtype in types.items()},
             "outputs": maps if name != "pose" else {
-                "source_from_target": f"float32 [{count}, 4, 4]"}}
+                "source_from_target": f"float32 [{count}, 4, 4], translation in {unit}"}}
     return found
 
 
+def described_maps(axes, unit):
+    """What export.json says of depth and disparity. Args: axes: "B, h, w". unit: of UNITS."""
+    return {"depth": f"float32 [{axes}, 1], {unit}", "disparity": f"float32 [{axes}, 1], 1 / depth"}
+
+
 class _Answers:
-    """The functions of the signatures, in terms of a Predictor's system."""
+    """The functions of the signatures, in terms of a Predictor."""
 
     def __init__(self, predictor):
-        self.system, self.size, self.offsets = predictor.system, predictor.size, predictor.offsets
+        self.predictor, self.system = predictor, predictor.system
+        self.size, self.offsets = predictor.size, predictor.offsets
 
     def depth(self, images, previous=None, intrinsics=None):
         images = checked_images("images", images)
@@ -115,7 +125,7 @@ class _Answers:
             source = checked_images("source", source)
             with checked_pair("target", shape, "source", tf.shape(source)):
                 target = tf.reshape(target, shape)
-            motion = self.system.predict_pair_motion(self._frames(target), self._frames(source))
+            motion = self.predictor.predict_pair_motion(self._frames(target), self._frames(source))
             return {"source_from_target": motion}
         count = len(self.offsets)
         sources = checked_images("sources", sources, count)
@@ -124,7 +134,8 @@ class _Answers:
                           tf.concat([found[:1], found[2:]], axis=0)):
             sources = tf.reshape(sources, tf.concat([[-1], found[2:]], axis=0))
         sources = tf.reshape(self._frames(sources), [-1, count, *self.size, 3])
-        return {"source_from_target": self.system.predict_motion(self._frames(target), sources)}
+        motion = self.predictor.predict_motion(self._frames(target), sources)
+        return {"source_from_target": motion}
 
     def _frames(self, images):
         """Images [B, h, w, 3], 0 to 255 -> [B, H, W, 3] in [0, 1]."""
@@ -154,8 +165,8 @@ class _Answers:
             intrinsics = checked_intrinsics(intrinsics, tf.shape(frames)[0])
             scale_yx = tf.constant(self.size, tf.float32) / tf.cast(size, tf.float32)
             intrinsics = resize_intrinsics(intrinsics, (scale_yx[0], scale_yx[1]))
-        depth = self.system.predict_depth(
-            frames, frames if previous is None else previous, intrinsics).depth
+        depth = self.predictor.predict_depth(
+            frames, frames if previous is None else previous, intrinsics)
         if self.system.resized == "disparity":
             depth = 1.0 / tf.image.resize(1.0 / depth, size)
         else:

@@ -29,11 +29,11 @@ from tfdepth.prediction.smoothing import Smoothing
 from tfdepth.prediction.spool import Spool
 from tfdepth.prediction.trajectory import (
     SUPPOSED_RATE, check_parts, find_parts, write_trajectories)
-from tfdepth.prediction.unit import unit_of
 from tfdepth.prediction.writing import FORMATS, range_of_clip, write_depth
 from tfdepth.systems.base import PRECISIONS
 
 COLOUR_VIDEO, VIEWER = "colour.mp4", "viewer.html"
+UNITS = {"metric": "metres", "relative": "relative units"}  # by what Predictor.describe_scale says
 
 
 class Outputs(NamedTuple):
@@ -77,13 +77,14 @@ def predict_files(model, source, output, outputs=Outputs(), camera="", precision
         _check_clip(clip, outputs)
         predictor = load_predictor(model, precision)
         _check_system(predictor.system, clip, outputs)
-        unit = unit_of(predictor)
+        scale = predictor.describe_scale()
+        unit = UNITS[scale["scale"]]
         for line in clip.warnings:
             show(line)
         folder = pathlib.Path(output).expanduser()
         with _output(clip, output, outputs) as spool:
             predicted = run_networks(
-                clip, predictor, spool, unit.factor,
+                clip, predictor, spool,
                 keep_images=outputs.video or outputs.pointcloud or outputs.html,
                 with_motions=predictor.system.predicts_motion and (outputs.trajectory
                                                                    or outputs.html),
@@ -93,9 +94,9 @@ def predict_files(model, source, output, outputs=Outputs(), camera="", precision
             clip_range = range_of_clip(depths(), len(frames), predictor.size, outputs.file_format)
             facts = {"model": os.path.abspath(os.path.expanduser(model)),
                      "system": type(predictor.system).__name__, "checkpoint_step": predictor.step,
-                     **unit.facts}
+                     **scale}
             follows = [frame.follows for frame in frames]
-            parts = find_parts(follows, predicted.motions, predictor.offsets, unit.factor)
+            parts = find_parts(follows, predicted.motions, predictor.offsets)
             if outputs.trajectory:
                 check_parts(parts, follows, predictor.offsets)
             clamped = _write_frames(folder, predicted, spool, predictor, clip_range, clip.rate,
@@ -108,8 +109,8 @@ def predict_files(model, source, output, outputs=Outputs(), camera="", precision
     seconds = time.monotonic() - start
     stored = (f"16-bit PNG, depth x {clip_range.divisor:g}" if outputs.file_format == "png" else
               f"float32 .{outputs.file_format}")
-    show(f"wrote {len(frames)} depth maps ({stored}; {unit.facts['scale']}: "
-         f"{unit.facts['scale_reason']}) to {folder / 'depth'}, "
+    show(f"wrote {len(frames)} depth maps ({stored}; {scale['scale']}: "
+         f"{scale['scale_reason']}) to {folder / 'depth'}, "
          + (f"a video to {folder / COLOUR_VIDEO}" if outputs.video else
             f"pictures to {folder / 'colour'}")
          + (f", points to {folder / 'points'}" if outputs.pointcloud else "")
@@ -209,7 +210,7 @@ def _write_frames(folder, predicted, spool, predictor, clip_range, rate, smoothi
                 colour_file = f"../colour/{frame.name}.png"
             if outputs.pointcloud:
                 write_ply(folder / "points" / f"{frame.name}.ply",
-                          point_cloud(image, depth, frame.intrinsics, network_depth), unit.name)
+                          point_cloud(image, depth, frame.intrinsics, network_depth), unit)
                 more["points_file"] = f"../points/{frame.name}.ply"
             if outputs.pictures:
                 more.update(_write_pictures(folder, frame.name, spool,
@@ -257,4 +258,4 @@ def _write_viewer(folder, clip, predicted, spool, predictor, clip_range, parts, 
                      _full_depth(_depth(spool, predictor, frame), frame, predictor),
                      frame.intrinsics)
          for frame in progress(predicted.frames, "viewer", len(predicted.frames))),
-        clip_range.colours, parts[0].world_from_camera if whole else None, unit.name)
+        clip_range.colours, parts[0].world_from_camera if whole else None, unit)

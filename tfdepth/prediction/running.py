@@ -12,7 +12,7 @@ from tqdm import tqdm
 from tfdepth.checks import UserError
 from tfdepth.data.neighbours import NeighbourWindow
 from tfdepth.inference import BATCH_SIZE
-from tfdepth.prediction.spool import Place, Spool
+from tfdepth.prediction.spool import Place
 
 
 class Predicted(NamedTuple):
@@ -34,7 +34,7 @@ class Prediction(NamedTuple):
     pictures: Dict[int, Dict[str, Place]]      # by target: uint8 [H, W, 3] or [H, W] by title
 
 
-def run_networks(clip, predictor, spool, factor=1.0, keep_images=False, with_motions=False,
+def run_networks(clip, predictor, spool, keep_images=False, with_motions=False,
                  with_pictures=False) -> Prediction:
     """Goes through a clip.
 
@@ -42,7 +42,6 @@ def run_networks(clip, predictor, spool, factor=1.0, keep_images=False, with_mot
       clip: Clip; its frames are used up.
       predictor: Predictor.
       spool: Spool that depths, images and pictures go to.
-      factor: that brings depth to the unit that is written.
       keep_images: whether frames are needed again.
       with_motions: whether to predict motion.
       with_pictures: whether to draw what else the system has to show.
@@ -63,12 +62,10 @@ def run_networks(clip, predictor, spool, factor=1.0, keep_images=False, with_mot
 
     for frame, image, depth in predictor.depths_of_frames(
             progress(clip.frames, "predicting", clip.count)):
-        if not (np.isfinite(depth) & (depth > 0)).all():
-            raise UserError("--model: expected a model with finite depth above 0; that of "
-                            f"step {predictor.step} is not so for {frame.label}. Did it diverge?")
+        check_depth(depth, predictor, frame)
         frames.append(Predicted(
             frame.name, frame.path, frame.number, frame.follows, frame.image.shape[:2],
-            frame.intrinsics, spool.put((np.float32(factor) * depth).tobytes()),
+            frame.intrinsics, spool.put(depth.tobytes()),
             spool.put_picture(frame.image) if keep_images else None))
         if with_motions or with_pictures:
             look_around(window.add(image, frame.follows))
@@ -91,6 +88,13 @@ def _look(neighbours, frames, predictor, spool):
             found[index][title] = spool.put_picture(
                 pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
     return found
+
+
+def check_depth(depth, predictor, frame):
+    """Raises UserError unless depth [H, W] of a frame is positive and finite."""
+    if not (np.isfinite(depth) & (depth > 0)).all():
+        raise UserError("--model: expected a model with finite depth above 0; that of "
+                        f"step {predictor.step} is not so for {frame.label}. Did it diverge?")
 
 
 def progress(frames, what, count):

@@ -31,22 +31,19 @@ class Part(NamedTuple):
     world_from_camera: np.ndarray   # [N, 4, 4], the first camera as the world
 
 
-def find_parts(follows: Sequence[bool], motions: Dict[int, np.ndarray], offsets, factor: float = 1.0
-               ) -> List[Part]:
+def find_parts(follows: Sequence[bool], motions: Dict[int, np.ndarray], offsets) -> List[Part]:
     """Paths of a clip's parts; of parts that are too short for the model there is none.
 
     Args:
       follows: of each frame of the clip, whether the frame before it is the one before in time.
       motions: {index of target: source_from_target [S, 4, 4]}, of every frame with all its sources.
       offsets: S frames from the target to its sources.
-      factor: that brings translations to the unit of the depth that is written.
     """
     starts = [k for k, is_next in enumerate(follows) if k == 0 or not is_next]
     parts = []
     for first, end in zip(starts, [*starts[1:], len(follows)]):
         path = trajectory_of_motions(motions, offsets, end - first, first)
         if path is not None:
-            path[:, :3, 3] *= factor
             parts.append(Part(first, path))
     return parts
 

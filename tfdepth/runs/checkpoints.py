@@ -5,6 +5,7 @@ under another name and renamed when complete, so that a crash or a full disk lea
 before it as they were. TensorFlow's own checksums, and one in metric.json, show a damaged file on
 reading. The number in its name alone says which is the newest: clocks may be wrong.
 """
+import hashlib
 import json
 import os
 import re
@@ -131,6 +132,19 @@ def restore_best(folder, **parts):
             print(f"warning: {error} Another one is used.", file=sys.stderr)
     raise UserError(f"{folder.parent}: expected an intact checkpoint; found {len(steps)} damaged."
                     if steps else f"{folder.parent}: expected a checkpoint in {folder}; found none.")
+
+
+def fingerprint(folder, step):
+    """Tells the weights of a checkpoint from those of another: of TensorFlow's index of the file,
+    which has a checksum of every tensor.
+
+    Raises: UserError: if there is no such file.
+    """
+    path = folder / f"step-{step:08d}" / f"{PREFIX}.index"
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    except OSError as error:
+        raise UserError(f"{path}: expected the index of a checkpoint; {error.strerror}.") from error
 
 
 def restore(checkpoint, folder, step, partial=False):

@@ -13,7 +13,7 @@ class RunFolder:
     """Paths of a run.
 
     config.json, environment.json (each start of it), lock (who trains), checkpoints/,
-    metrics.jsonl, tensorboard/, evaluation.json, pictures/.
+    metrics.jsonl, tensorboard/, evaluation.json, pictures/, scale.json (of a calibrated model).
     """
 
     def __init__(self, path):
@@ -25,6 +25,7 @@ class RunFolder:
         self.metrics = self.path / "metrics.jsonl"
         self.tensorboard = self.path / "tensorboard"
         self.pictures = self.path / "pictures"
+        self.scale = self.path / "scale.json"
 
 
 def open_run(path, config) -> RunFolder:

@@ -1,0 +1,80 @@
+"""What a model sees in a user's images, frame by frame, to compare with what is true of them.
+
+Shape letters: N frames, n steps; H, W the network's size; h, w of an image.
+"""
+from typing import Iterator, NamedTuple, Optional, Tuple
+
+import numpy as np
+
+from tfdepth.data.neighbours import NeighbourWindow
+from tfdepth.evaluation.resizing import RESIZINGS
+from tfdepth.evaluation.trajectories import relative_motions
+from tfdepth.inference import BATCH_SIZE
+from tfdepth.prediction.clips import open_clip
+from tfdepth.prediction.running import check_depth, progress
+from tfdepth.prediction.trajectory import find_parts
+
+
+class Seen(NamedTuple):
+    """A frame, and the model's depth of it."""
+    name: str                           # of its file, without the ending
+    depth: np.ndarray                   # [h, w] > 0, resized as the system was published
+    network_depth: np.ndarray           # [H, W] > 0
+    intrinsics: Optional[np.ndarray]    # [3, 3], pixels of H x W; None = unknown
+
+
+class SeenMotion(NamedTuple):
+    """The way along a clip."""
+    names: Tuple[str, ...]    # N
+    rate: float               # frames a second, as a video says; 0 = nobody knows
+    steps: np.ndarray         # [n, 2] int, earlier and later frame
+    lengths: np.ndarray       # [n] in the model's unit
+
+
+def observe_depth(predictor, source, camera) -> Iterator[Seen]:
+    """Yields what the model sees.
+
+    Args: predictor: Predictor. source, camera: as of `open_clip`.
+    Raises: UserError: as `open_clip`, or if an image cannot be read or depth is not positive and
+      finite.
+    """
+    resize = RESIZINGS[predictor.system.resized]
+    with open_clip(source, camera) as clip:
+        for frame, _, depth in predictor.depths_of_frames(
+                progress(clip.frames, "calibrating", clip.count)):
+            check_depth(depth, predictor, frame)
+            size, intrinsics = frame.image.shape[:2], frame.intrinsics
+            if intrinsics is not None:
+                intrinsics = predictor.resized_camera(intrinsics, size).numpy()
+            yield Seen(frame.name, resize(depth, size), depth, intrinsics)
+
+
+def observe_motion(predictor, source, camera) -> SeenMotion:
+    """The model's steps from each frame to the next, or as far as the frames it learned from.
+
+    Args: as of `observe_depth`.
+    Raises: UserError: as `open_clip`, or if an image cannot be read or the model sees no motion.
+    """
+    gap = predictor.config.data.frame_gap
+    names, kept, follows, motions = [], [], [], {}
+    window, start = NeighbourWindow(predictor.offsets, BATCH_SIZE), 0
+
+    def look(ready):
+        for neighbours in ready:
+            motions.update(predictor.motions_of_neighbours(neighbours))
+
+    with open_clip(source, camera) as clip:
+        for k, frame in enumerate(progress(clip.frames, "calibrating", clip.count)):
+            names.append(frame.name)
+            start = start if frame.follows else k
+            if (k - start) % gap == 0:
+                kept.append(k)
+                follows.append(k > start)
+                look(window.add(predictor.resized(frame.image), k > start))
+    look(window.rest())
+    steps, lengths = [np.zeros([0, 2], int)], [np.zeros(0)]
+    for part in find_parts(follows, motions, predictor.offsets):
+        frames = np.array(kept[part.first:part.first + len(part.world_from_camera)])
+        steps.append(np.stack([frames[:-1], frames[1:]], axis=1))
+        lengths.append(np.linalg.norm(relative_motions(part.world_from_camera)[:, :3, 3], axis=1))
+    return SeenMotion(tuple(names), clip.rate, np.concatenate(steps), np.concatenate(lengths))
