@@ -17,7 +17,7 @@ from typing import Any, Dict, NamedTuple, Optional
 import numpy as np
 
 from tfdepth.checks import UserError, check_choice
-from tfdepth.data import images
+from tfdepth.data import files, images
 from tfdepth.evaluation.plots import colour_depth
 from tfdepth.evaluation.resizing import RESIZINGS
 from tfdepth.inference import NO_MOTION, load_predictor
@@ -172,7 +172,7 @@ def _output(clip, output, outputs):
             yield spool
     except OSError as error:  # also from the caller's block: a full disk
         raise UserError(f"--output {output}: expected a folder that can be written; "
-                        f"{error.strerror or error}.") from None
+                        f"{files.one_line(error)}.") from None
 
 
 def _depth(spool, predictor, frame):
