@@ -8,10 +8,12 @@ import tensorflow as tf
 
 from tfdepth.checks import UserError, check_shape
 from tfdepth.data.images import read_size
+from tfdepth.data.learned_camera import LEARNED
 from tfdepth.data.pipeline import frame_batches, resize_image
 from tfdepth.data.unreadable import readable
 from tfdepth.geometry.camera import resize_intrinsics
 from tfdepth.runs import checkpoints
+from tfdepth.runs.cameras import learned_names
 from tfdepth.runs.folder import RunFolder, load_config
 from tfdepth.structures import Batch
 from tfdepth.systems import build_system
@@ -164,6 +166,9 @@ def load_predictor(path, precision="float32"):
     """
     config = load_config(path)
     system = build_system(config.system, config.data.offsets, config.data.stereo, precision)
+    names = learned_names(RunFolder(path)) if config.data.intrinsics == LEARNED else ()
+    if names:
+        system.learn_cameras(names)
     system.create_variables(config.data.size)
     step = checkpoints.restore_best(RunFolder(path).checkpoints, system=system)
     return Predictor(system, config, step)

@@ -70,6 +70,15 @@ def open_clip(source, camera="") -> Clip:
                 tuple(by_size[size] for size in sizes))
 
 
+def with_cameras(clip, camera_of_size) -> Clip:
+    """A clip whose frames of unknown cameras have that of `camera_of_size`: (height, width) ->
+    [3, 3] or None."""
+    found = {size: camera_of_size(size) for size in set(clip.sizes)}
+    return clip._replace(intrinsics=tuple(
+        found[size] if known is None else known
+        for known, size in zip(clip.intrinsics, clip.sizes)))
+
+
 def _which_follow(folder, names, sizes):
     """Whether the image before is the frame before: of one series of numbers, and of one size."""
     if len(names) < 2 or not is_series(names):

@@ -30,7 +30,9 @@ from tfdepth.evaluation.resizing import RESIZINGS
 from tfdepth.evaluation.tables import write_json
 from tfdepth.files import write_atomically
 from tfdepth.inference import load_predictor
-from tfdepth.prediction.clips import open_clip
+from tfdepth.prediction.clips import open_clip, with_cameras
+from tfdepth.runs.cameras import camera_of_size
+from tfdepth.runs.folder import RunFolder
 from tfdepth.systems.base import PRECISIONS
 
 FORMATS = ("png", "npy")
@@ -56,7 +58,8 @@ def predict_files(model, source, output, file_format="png", camera="", precision
       source: an image, a folder of images (not of its sub-folders) or a video.
       output: folder, made if missing; files of these names in it are replaced.
       file_format: of depth: "png" (16 bits, depth x `png_divisor`) or "npy" (float32, depth).
-      camera: a camera file, or its JSON text, for all images; "" = as `open_clip` finds it.
+      camera: a camera file, or its JSON text, for all images; "" = as `open_clip` finds it, or
+        else the one that the model's run learned, of images of the same shape.
       precision: of the networks, see systems.base.PRECISIONS.
       show: called with lines of text for the user.
 
@@ -68,6 +71,7 @@ def predict_files(model, source, output, file_format="png", camera="", precision
     check_choice("--precision", precision, PRECISIONS)
     clip = open_clip(source, camera)
     predictor = load_predictor(model, precision)
+    clip = with_cameras(clip, lambda size: camera_of_size(RunFolder(model), size))
     with _spool(clip, output) as spool:
         for path, (_, depth) in zip(clip.paths, _progress(
                 predictor.depths_of_files(clip.paths, clip.follows, clip.intrinsics),

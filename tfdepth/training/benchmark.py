@@ -13,8 +13,9 @@ from tfdepth.networks.rematerialization import rematerialization
 from tfdepth.runs.config import check_config
 from tfdepth.systems import build_system
 from tfdepth.training.distribution import distributed_batches
-from tfdepth.training.loop import check_sizes
 from tfdepth.training.input_benchmark import batches_per_second
+from tfdepth.training.learned_cameras import learn_cameras
+from tfdepth.training.loop import check_sizes
 from tfdepth.training.optimizers import optimizer_of
 from tfdepth.training.step import make_train_step
 
@@ -78,10 +79,11 @@ def _prepare(config, strategy):
         system = build_system(config.system, config.data.offsets, config.data.stereo,
                               config.train.precision, config.train.sync_batch_norm)
         check_sizes(config.data, system)
+        split = split_drives(config.data, load_drives(config.data))
+        learn_cameras(system, split, config.data)
         system.create_variables(config.data.size)
         optimizer, learned = optimizer_of(config, system, steps_per_epoch=1, num_steps=1)
-    drives = split_drives(config.data, load_drives(config.data)).train
-    source = open_source(drives, config.data, system.learns_from_depth)
+    source = open_source(split.train, config.data, system.learns_from_depth)
     batches = distributed_batches(strategy, source, config.train, start=0)
     return (system, optimizer, learned,
             make_train_step(strategy, system, optimizer, config, learned), batches)
@@ -105,7 +107,7 @@ def _parts(config, strategy, system, optimizer, learned, batch):
         tensors = tf.nest.flatten(prediction)
         with rematerialization(config.train.rematerialize), tf.GradientTape() as tape:
             tape.watch(tensors)
-            total = system.total_loss(system.loss_terms(batch, prediction))
+            total = system.total_loss(system.loss_terms(system.with_cameras(batch), prediction))
         return total_of(tape.gradient(total, tensors))
 
     def update(_):

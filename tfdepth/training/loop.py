@@ -23,6 +23,7 @@ from tfdepth.stopping import Stopping
 from tfdepth.systems import build_system
 from tfdepth.training.distribution import (
     any_worker, chiefs_number, distributed_batches, is_chief, num_workers, replica_slices)
+from tfdepth.training.learned_cameras import learn_cameras, write_cameras
 from tfdepth.training.logs import RunLog, SilentLog
 from tfdepth.training.optimizers import learning_rate, loss_scale, optimizer_of
 from tfdepth.training.shared_checkpoints import SharedCheckpoints, merge_statistics
@@ -56,13 +57,17 @@ def train(config, workdir, strategy=None, share=1.0):
 
     Returns: RunFolder.
     Raises:
-      UserError: if config, data or folder are not fit, or another process trains in the folder.
+      UserError: if config, data or folder are not fit, or another process trains in the folder; at
+        the end of a run that learns its cameras, if motion did not tell them.
       NonFiniteError: if more steps than config.train.max_bad_steps were not finite.
       OSError: if a checkpoint cannot be written.
       Terminated, KeyboardInterrupt: after SIGTERM and Ctrl-C.
     """
     with contextlib.ExitStack() as stack:
-        return _train(config, workdir, strategy, share, stack)
+        run = _train(config, workdir, strategy, share, stack)
+    if share == 1.0 and is_chief(strategy or tf.distribute.get_strategy()):
+        write_cameras(run)
+    return run
 
 
 def _train(config, workdir, strategy, share, stack):
@@ -88,6 +93,7 @@ def _train(config, workdir, strategy, share, stack):
         steps_per_epoch = source.num_samples / config.train.batch_size
         last = config.train.steps or math.ceil(config.train.epochs * steps_per_epoch)
         stop = max(1, round(share * last))
+        learn_cameras(system, split, config.data)
         system.create_variables(config.data.size)
         optimizer, learned = optimizer_of(config, system, steps_per_epoch, last)
         bad_steps = tf.Variable(0, trainable=False, dtype=tf.int64)

@@ -54,6 +54,7 @@ def make_train_step(strategy, system, optimizer, config, variables=None):
     def gradients_of_part(batch, share):
         """Of the share of the global batch that it is."""
         with rematerialization(config.train.rematerialize), tf.GradientTape() as tape:
+            batch = system.with_cameras(batch)
             terms = system.loss_terms(batch, system.forward(batch, training=True))
             total = system.total_loss(terms)
             # Before its gradient, which other replicas add to where they share statistics.
