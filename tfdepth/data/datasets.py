@@ -100,12 +100,12 @@ def load_drives(config: DataConfig) -> Tuple[Drive, ...]:
         LEARNED for a prepared folder, or pictures that are too small for config.crop.
     """
     check_choice("--config.data.dataset", config.dataset, DATASETS)
+    if config.intrinsics == learned_camera.LEARNED and config.dataset == "prepared":
+        raise UserError(f"{learned_camera.FLAG}: expected pictures as the camera took them; "
+                        "prepared folders hold resized ones, and do not say how they were stretched. "
+                        "Name the data set that this one was made of, or a camera file.")
     drives = tuple(DATASETS[config.dataset](config))
     if config.intrinsics == learned_camera.LEARNED:
-        if config.dataset == "prepared":  # which do not say how pictures were stretched
-            raise UserError(f"{learned_camera.FLAG}: expected pictures as the camera took them; "
-                            "prepared folders hold resized ones. Name the data set that this one "
-                            "was made of, or a camera file.")
         drives = tuple(map(learned_camera.to_be_learned, drives))
     elif config.intrinsics:
         drives = tuple(dataclasses.replace(

@@ -9,6 +9,7 @@ Shape letters: B batch, N cameras.
 import tensorflow as tf
 
 from tfdepth.data.learned_camera import camera_number, first_guess, picture_size
+from tfdepth.geometry import transforms
 from tfdepth.geometry.products import matmul
 
 # How fast they learn: a step of Adam changes a variable by about the learning rate.
@@ -54,3 +55,27 @@ class LearnedCameras(tf.keras.layers.Layer):
         corrections = tf.where(batch.mirrored[:, tf.newaxis, tf.newaxis], mirror * corrections,
                                corrections)
         return batch._replace(intrinsics=matmul(batch.intrinsics, corrections))
+
+
+def hold_flow(source_from_target, intrinsics):
+    """Motions of the same values, whose gradient to the focal length f is that of turns about x and
+    y, and of moves along them, by (sg(f) / f) of what they are; sg stops a gradient.
+
+    In the middle of the picture only f times the turn, and f times the move, are seen. Were f to
+    change alone it would follow, step by step, how wrong the predicted turns are, and hardly what
+    tells it: how the picture's border moves against its middle. Where the motion is the best one for
+    f, as it is at the end, both gradients are the same.
+
+    Args: source_from_target: [B, S, 4, 4]. intrinsics: [B, 3, 3].
+    """
+    focal_length = intrinsics[:, tf.newaxis, 0, 0]                         # [B, 1]
+    factor = tf.stop_gradient(focal_length) / focal_length                 # 1
+    rotation = source_from_target[..., :3, :3]
+    x = (rotation[..., 2, 1] - rotation[..., 1, 2]) / 2.0 * (factor - 1.0)  # 0, [B, S]
+    y = (rotation[..., 0, 2] - rotation[..., 2, 0]) / 2.0 * (factor - 1.0)
+    zero, one = tf.zeros_like(x), tf.ones_like(x)
+    further = tf.stack([tf.stack([one, zero, y], -1), tf.stack([zero, one, -x], -1),
+                        tf.stack([-y, x, one], -1)], -2)                   # [B, S, 3, 3]
+    factor = factor * one
+    translation = tf.stack([factor, factor, one], -1) * source_from_target[..., :3, 3]
+    return transforms.from_rotation_translation(matmul(rotation, further), translation)

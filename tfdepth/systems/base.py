@@ -11,7 +11,7 @@ import tensorflow as tf
 from tfdepth.checks import UserError
 from tfdepth.data.learned_camera import FLAG
 from tfdepth.networks.batch_norm import synchronized_batch_norm
-from tfdepth.networks.learned_camera import LearnedCameras
+from tfdepth.networks.learned_camera import LearnedCameras, hold_flow
 from tfdepth.structures import Batch, DepthPrediction
 from tfdepth.systems import signs
 
@@ -92,6 +92,19 @@ class System(tf.keras.Model):
     def with_cameras(self, batch):
         """The Batch with intrinsics as they are learned, or as it is where they are known."""
         return batch if batch.camera is None else self.cameras.correct(batch)
+
+    def with_steady_flow(self, batch, prediction):
+        """A prediction of the same values, for the gradient of the loss terms: a focal length that
+        changes takes with it the motion that it is mistaken for, see `hold_flow`.
+
+        Args: batch: of `with_cameras`. prediction: what `forward` made of it.
+        """
+        if batch.camera is None:
+            return prediction
+        motion = prediction.source_from_target
+        own = hold_flow(motion[:, :len(self.offsets)], batch.intrinsics)
+        return prediction._replace(
+            source_from_target=tf.concat([own, motion[:, len(self.offsets):]], axis=1))
 
     def forward(self, batch, training):
         """Batch -> a prediction type of tfdepth.structures that has an SfmPrediction's fields, or,

@@ -7,7 +7,7 @@ import tensorflow as tf
 from tfdepth.geometry.synthesis import synthesize_target
 
 FOCAL_ERROR = 0.05  # of the focal length; see `focal_shift`
-SMALLEST_FOCAL_SHIFT = 0.02  # pixels: below, photometric errors do not tell the focal length
+SMALLEST_FOCAL_SHIFT = 0.01  # pixels: below, photometric errors do not tell the focal length
 NEAR_LIMIT = 1e-3  # of the range of disparity: there a sigmoid passes a thousandth of its gradient
 
 

@@ -55,7 +55,8 @@ def make_train_step(strategy, system, optimizer, config, variables=None):
         """Of the share of the global batch that it is."""
         with rematerialization(config.train.rematerialize), tf.GradientTape() as tape:
             batch = system.with_cameras(batch)
-            terms = system.loss_terms(batch, system.forward(batch, training=True))
+            prediction = system.forward(batch, training=True)
+            terms = system.loss_terms(batch, system.with_steady_flow(batch, prediction))
             total = system.total_loss(terms)
             # Before its gradient, which other replicas add to where they share statistics.
             part = total * share if replicas * parts > 1 else total
