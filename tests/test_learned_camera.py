@@ -75,8 +75,8 @@ def turning_pair(true, degrees, depth):
 
 
 def test_gradient_descent_on_the_photometric_error_finds_the_true_camera():
-    """With true depth and motion: pixels of the network are twice as high as wide, so that its focal
-    lengths differ, and the principal point is off the middle."""
+    """With true depth and motion: the network's pixels are twice as high as wide, so that its focal
+    lengths differ; the principal point is off the middle."""
     source_size = (120, 100)                        # of the camera; DRAWN halves its rows
     true_source = np.array([[74.0, 0, 55.0], [0, 74.0, 55.5], [0, 0, 1]])
     scale = lambda matrix: camera.resize_intrinsics(
@@ -304,19 +304,18 @@ def test_an_interrupted_run_learns_the_same_cameras(root, tmp_path, monkeypatch)
         np.testing.assert_allclose(
             read_intrinsics(str(whole.camera_file(name)), SIZE), matrix, rtol=1e-9)
     assert camera_of_size(whole, SIZE) is None                             # which of the two?
-    assert load_predictor(whole.path).system.cameras.names == tuple(sorted(expected))
     # Scored on the same data it has its own cameras; other data's it does not know.
-    config = load_predictor(whole.path).config.data
-    drives = load_drives(config)
-    load_predictor(whole.path).system.check_cameras(drives)
+    predictor = load_predictor(whole.path)
+    assert predictor.system.cameras.names == tuple(sorted(expected))
+    drives = load_drives(predictor.config.data)
+    predictor.system.check_cameras(drives)
     with pytest.raises(UserError, match=r"cameras that the run learned, 40x24-.*; found another"):
-        load_predictor(whole.path).system.check_cameras(
-            [dataclasses.replace(drives[0], camera="41x24")])
+        predictor.system.check_cameras([dataclasses.replace(drives[0], camera="41x24")])
 
 
 @pytest.mark.usefixtures("toy")
 def test_a_run_and_its_predictions_with_one_camera(root, tmp_path, capsys):
-    """A run that is complete writes its camera, and predictions have it where they have no other."""
+    """A complete run writes its camera, and predictions have it where they have no other."""
     walk = write_frames(tmp_path / "walk", [f"{k}.png" for k in range(5)])
     config = config_of(walk)
     config.data.dataset = "folder"

@@ -102,8 +102,8 @@ def load_drives(config: DataConfig) -> Tuple[Drive, ...]:
     check_choice("--config.data.dataset", config.dataset, DATASETS)
     if config.intrinsics == learned_camera.LEARNED and config.dataset == "prepared":
         raise UserError(f"{learned_camera.FLAG}: expected pictures as the camera took them; "
-                        "prepared folders hold resized ones, and do not say how they were stretched. "
-                        "Name the data set that this one was made of, or a camera file.")
+                        "prepared folders hold resized ones, and do not say how they were "
+                        "stretched. Name the data set that was prepared, or a camera file.")
     drives = tuple(DATASETS[config.dataset](config))
     if config.intrinsics == learned_camera.LEARNED:
         drives = tuple(map(learned_camera.to_be_learned, drives))

@@ -19,8 +19,8 @@ from tfdepth.geometry import camera
 
 def sample_reader(source, cache_megabytes):
     """A graph function: sample index -> frames [F, H, W, 3], the target first and the other
-    camera's last, intrinsics [3, 3], stereo_from_target [4, 4] or None, and the number of the camera, or
-    None where cameras are known."""
+    camera's last, intrinsics [3, 3], stereo_from_target [4, 4] or None, and the number of the
+    camera, or None where cameras are known."""
     cameras = tf.constant(np.stack([intrinsics_at(drive, source.config.size) for drive in
                                     source.drives]), tf.float32)           # [drives, 3, 3]
     rows, owners = source.table.indices, tf.constant(source.table.drive_indices)

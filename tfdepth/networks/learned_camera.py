@@ -63,8 +63,8 @@ def hold_flow(source_from_target, intrinsics):
 
     In the middle of the picture only f times the turn, and f times the move, are seen. Were f to
     change alone it would follow, step by step, how wrong the predicted turns are, and hardly what
-    tells it: how the picture's border moves against its middle. Where the motion is the best one for
-    f, as it is at the end, both gradients are the same.
+    tells it: how the border moves against the middle. Where the motion is the best one for f, both
+    gradients are the same.
 
     Args: source_from_target: [B, S, 4, 4]. intrinsics: [B, 3, 3].
     """

@@ -77,8 +77,8 @@ class System(tf.keras.Model):
         """
         if self.learns_from_depth or not self.offsets:
             raise UserError(f"{FLAG}: expected a system that learns from the motion of a camera; "
-                            f"{type(self).__name__} learns from measured depth or from stereo pairs "
-                            "alone, which tell no focal length. Declare the camera.")
+                            f"{type(self).__name__} learns from measured depth or from stereo "
+                            "pairs alone, which tell no focal length. Declare the camera.")
         self.cameras = LearnedCameras(names)
 
     def check_cameras(self, drives):

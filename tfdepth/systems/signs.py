@@ -57,8 +57,8 @@ def focal_shift(source_from_target, intrinsics, size):
     another rotation would: at the corner where it is most. Where this is far below a pixel no
     motion determines the focal length; rotation about the optical axis and translation never do.
 
-    A turn by (a, b) about x and y moves what is seen at (x, y), from the middle in focal lengths, by
-    a constant, which gives the focal length times the angle alone, and by (x, y) (b x - a y).
+    A turn by (a, b) about x and y moves what is seen at (x, y), from the middle in focal lengths,
+    by a constant, which gives the focal length times the angle alone, and by (x, y) (b x - a y).
 
     Args: source_from_target: [B, S, 4, 4]. intrinsics: [B, 3, 3], pixels of size (H, W).
     Returns: pixels, [B, S].

@@ -1,8 +1,8 @@
 """Cameras that a run learns: which, whether motion can tell them, and the files of them at its end.
 
-Only rotation tells a focal length, see `signs.focal_shift`. Where poses are known the run is refused
-before it begins; elsewhere the predicted motion shows it, CollapseWatch tells it during the run,
-and no file is written at its end.
+Only rotation tells a focal length, see `signs.focal_shift`. Where poses are known the run is
+refused before it begins; elsewhere the predicted motion shows it, CollapseWatch tells it during the
+run, and no file is written at its end.
 """
 import json
 import math

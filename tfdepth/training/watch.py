@@ -64,8 +64,8 @@ COLLAPSES = (
     Collapse("watch/focal_shift_px", True, SMALLEST_FOCAL_SHIFT, LEARNT,
              "the camera turns too little to tell its focal length (one that is 5 % off moves no "
              "pixel by more than {:.3f})", "a drive without bends, or frames that are too close or "
-             "too small (try --config.data.frame_gap=3, or a larger --config.data.size); a run that "
-             "ends so writes no camera file", first_share=0.2),
+             "too small (try --config.data.frame_gap=3, or a larger --config.data.size); a run "
+             "that ends so writes no camera file", first_share=0.2),
 )
 
 
