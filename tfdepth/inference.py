@@ -10,11 +10,13 @@ import numpy as np
 import tensorflow as tf
 
 from tfdepth.checks import UserError, check_shape
+from tfdepth.data.learned_camera import LEARNED
 from tfdepth.data.neighbours import NeighbourWindow
 from tfdepth.data.pipeline import frame_batches, images_of_files, resize_image
 from tfdepth.data.unreadable import readable
 from tfdepth.geometry.camera import resize_intrinsics
 from tfdepth.runs import checkpoints
+from tfdepth.runs.cameras import learned_names
 from tfdepth.runs.folder import RunFolder, load_config
 from tfdepth.runs.scale import describe_scale, scale_of_checkpoint
 from tfdepth.structures import Batch
@@ -240,6 +242,9 @@ def load_predictor(path, precision="float32", calibrated=True):
     """
     config = load_config(path)
     system = build_system(config.system, config.data.offsets, config.data.stereo, precision)
+    names = learned_names(RunFolder(path)) if config.data.intrinsics == LEARNED else ()
+    if names:
+        system.learn_cameras(names)
     system.create_variables(config.data.size)
     step = checkpoints.restore_best(RunFolder(path).checkpoints, system=system)
     scale = scale_of_checkpoint(path, step) if calibrated else None

@@ -18,6 +18,9 @@ class Batch(NamedTuple):
     target_depth: Optional[tf.Tensor] = None        # [B, H, W, 1]  metres; 0 = not measured
     stereo_from_target: Optional[tf.Tensor] = None  # [B, 4, 4]  to the other camera, metres or
     #                                   the unit that the config gives its baseline
+    camera: Optional[tf.Tensor] = None    # [B] int32, `camera_number` of the camera, where it is
+    #                                   learned and `intrinsics` are a first guess
+    mirrored: Optional[tf.Tensor] = None  # [B] bool, left and right are exchanged; beside `camera`
 
 
 class DepthPrediction(NamedTuple):

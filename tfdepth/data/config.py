@@ -16,7 +16,8 @@ class DataConfig:
     #                                          image_00 ... image_03, Cityscapes: left, right;
     #                                          () = the first present
     intrinsics: str = ""                     # a camera file, or its JSON text, in place of the
-    #                                          camera that the data set declares
+    #                                          camera that the data set declares; "learned": nobody
+    #                                          knows it, and the run learns it
     size: Tuple[int, int] = (128, 416)       # (height, width) that networks see
     offsets: Tuple[int, ...] = (-1, 1)       # sources, frames from the target, ascending
     frame_gap: int = 1                       # frames that one step of the offsets spans

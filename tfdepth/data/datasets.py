@@ -8,7 +8,8 @@ from tqdm import tqdm
 
 from tfdepth.checks import UserError, check_choice
 from tfdepth.data import (
-    cityscapes, crops, files, folder, intrinsics_file, kitti_odometry, kitti_raw, kitti_splits, nyu)
+    cityscapes, crops, files, folder, intrinsics_file, kitti_odometry, kitti_raw, kitti_splits,
+    learned_camera, nyu)
 from tfdepth.data.config import DataConfig
 from tfdepth.data.drives import Drive
 
@@ -95,12 +96,18 @@ def load_drives(config: DataConfig) -> Tuple[Drive, ...]:
     """All drives of the configured data set; synthetic data are made on first use.
 
     Raises:
-      UserError: an unknown data set, what its loader finds wrong, a bad config.intrinsics, or
-        pictures that are too small for config.crop.
+      UserError: an unknown data set, what its loader finds wrong, a bad config.intrinsics, one of
+        LEARNED for a prepared folder, or pictures that are too small for config.crop.
     """
     check_choice("--config.data.dataset", config.dataset, DATASETS)
+    if config.intrinsics == learned_camera.LEARNED and config.dataset == "prepared":
+        raise UserError(f"{learned_camera.FLAG}: expected pictures as the camera took them; "
+                        "prepared folders hold resized ones, and do not say how they were "
+                        "stretched. Name the data set that was prepared, or a camera file.")
     drives = tuple(DATASETS[config.dataset](config))
-    if config.intrinsics:
+    if config.intrinsics == learned_camera.LEARNED:
+        drives = tuple(map(learned_camera.to_be_learned, drives))
+    elif config.intrinsics:
         drives = tuple(dataclasses.replace(
             drive, intrinsics=intrinsics_file.read_intrinsics(config.intrinsics, drive.size))
                        for drive in drives)

@@ -23,6 +23,8 @@ class Drive:
     size: Tuple[int, int]                        # (height, width) of every image, pixels
     intrinsics: np.ndarray                       # [3, 3] float64, pixels of `size`; the centre
     #                                              of the top-left pixel is (0, 0)
+    camera: str = ""                             # its name, where `intrinsics` are a first guess
+    #                                              and a run learns them; see learned_camera
     file_size: Optional[Tuple[int, int]] = None  # of the image files where only a part of them
     corner: Tuple[int, int] = (0, 0)             # counts: `size` pixels from this one on
     world_from_camera: Optional[np.ndarray] = None     # [N, 4, 4] float64, metres

@@ -18,6 +18,7 @@ from tfdepth.checks import UserError
 from tfdepth.data import files, images, intrinsics_file, video
 from tfdepth.data.drives import Drive
 from tfdepth.data.frame_numbers import number_frames
+from tfdepth.data.learned_camera import FLAG, LEARNED, camera_name, first_guess
 
 POSES = "poses.txt"
 _LOG = logging.getLogger(__name__)
@@ -32,7 +33,8 @@ def load(root: str, intrinsics: str = "") -> Tuple[Drive, ...]:
       root: a folder of images; or, where it holds no image, a folder of image folders and of
         videos, each a drive; or a video file, which is decoded once into the cache.
       intrinsics: the camera file for all drives; "" = intrinsics.json in the drive's folder, or
-        for a video <its name>.json beside it, or else intrinsics.json in `root`.
+        for a video <its name>.json beside it, or else intrinsics.json in `root`; LEARNED = the
+        same, but there need not be one.
 
     Returns:
       Drives in natural order of their names. How frames are numbered: see frame_numbers.
@@ -42,7 +44,8 @@ def load(root: str, intrinsics: str = "") -> Tuple[Drive, ...]:
         that cannot be read or has another size, an unreadable video, names that cannot be put
         in time order, poses.txt with another number of rows.
     """
-    root, intrinsics = files.expand(root), files.expand(intrinsics)
+    root = files.expand(root)
+    intrinsics = intrinsics if intrinsics == LEARNED else files.expand(intrinsics)
     if os.path.isfile(root):
         return (_load_video(root, intrinsics),)
     names = files.list_folder(root, f"a folder with {_LAYOUT}, or a video file")
@@ -97,18 +100,22 @@ def _load_images(folder: str, name: str, intrinsics: str, root: str) -> Drive:
 
 
 def _find_camera(given: str, places: Sequence[str], what: str) -> str:
-    """Path of the camera file: the given one or the first of `places` that exists."""
-    if given:
+    """Path of the camera file: the given one or the first of `places` that exists; "" if it is
+    learned and none does."""
+    if given and given != LEARNED:
         return given
     for place in places:
         if os.path.exists(place):
             return place
+    if given == LEARNED:
+        return ""
     folder = os.path.dirname(places[0])
     plain = [name for name in ("cam.txt", "intrinsics.txt", "calib.txt", "camera.txt", "K.txt")
              if os.path.exists(os.path.join(folder, name))]
     hint = f" {plain[0]} does not declare its units and is not read." if plain else ""
     raise UserError(f"{what}: expected a camera file {places[0]}; found none.{hint} The shortest "
-                    f"one is {intrinsics_file.EXAMPLE}, with your camera's angle of view.")
+                    f"one is {intrinsics_file.EXAMPLE}, with your camera's angle of view; a "
+                    f"training with {FLAG} does without.")
 
 
 def _read_drive(folder: str, name: str, camera_file: str) -> Drive:
@@ -119,8 +126,9 @@ def _read_drive(folder: str, name: str, camera_file: str) -> Drive:
     names, numbers = number_frames(folder, names)
     paths = tuple(os.path.join(folder, name) for name in names)
     size = images.check_same_size(paths)
-    return Drive(name=name, image_paths=paths, frame_numbers=numbers, size=size,
-                 intrinsics=intrinsics_file.read_intrinsics(camera_file, size),
+    camera = (dict(intrinsics=intrinsics_file.read_intrinsics(camera_file, size)) if camera_file
+              else dict(intrinsics=first_guess(size), camera=camera_name(size)))
+    return Drive(name=name, image_paths=paths, frame_numbers=numbers, size=size, **camera,
                  world_from_camera=_poses(os.path.join(folder, POSES), len(names)))
 
 

@@ -100,8 +100,8 @@ def training_batches(source, batch_size, seed, start=0, cache_megabytes=0, slice
             .prefetch(2 * len(slices)))
 
 
-def _augment(frames, intrinsics, stereo_from_target, depth, frame_from_depth, config, position,
-             seed):
+def _augment(frames, intrinsics, stereo_from_target, camera, depth, frame_from_depth, config,
+             position, seed):
     """Frames [F, H, W, 3], cameras and measured depth of a sample -> a Batch without its batch
     axis. Depth [h, w, 1] has its own size, see `sample_reading.measured_reader`; or is None."""
     # Every decision has numbers of its own: switching one on does not change the others.
@@ -127,6 +127,7 @@ def _augment(frames, intrinsics, stereo_from_target, depth, frame_from_depth, co
     intrinsics = matrices[0]
     if depth is not None:
         depth = augmentation.resample(depth[tf.newaxis], matrices[1], size, nearest=True)[0]
+    flipped = tf.constant(False)
     if config.flip:
         flipped = augmentation.draw_flip(draw(2))
         frames, intrinsics, stereo_from_target = augmentation.flip(
@@ -138,12 +139,13 @@ def _augment(frames, intrinsics, stereo_from_target, depth, frame_from_depth, co
         jitter = augmentation.COLOR_JITTERS[config.color_jitter]
         seen = jitter.change(frames, draw(3))
         frames = seen if jitter.seen_by_losses else frames
-    return _sample_of(frames, seen, intrinsics, stereo_from_target, depth)
+    return _sample_of(frames, seen, intrinsics, stereo_from_target, camera, depth, flipped)
 
 
-def _sample_of(frames, seen, intrinsics, stereo_from_target, depth=None):
+def _sample_of(frames, seen, intrinsics, stereo_from_target, camera, depth, mirrored):
     """A Batch without its batch axis, of frames [F, H, W, 3], the target first."""
-    return Batch(frames[0], frames[1:], seen[0], seen[1:], intrinsics, depth, stereo_from_target)
+    return Batch(frames[0], frames[1:], seen[0], seen[1:], intrinsics, depth, stereo_from_target,
+                 camera, None if camera is None else mirrored)
 
 
 def evaluation_batches(source, batch_size, limit=0, with_depth=False, cache_megabytes=0):
@@ -167,8 +169,8 @@ def evaluation_batches(source, batch_size, limit=0, with_depth=False, cache_mega
 
     @tf.autograph.experimental.do_not_convert
     def sample(index):
-        frames, intrinsics, stereo_from_target = read_sample(index)
-        return _sample_of(frames, frames, intrinsics, stereo_from_target, read_depth(index))
+        frames, *camera = read_sample(index)
+        return _sample_of(frames, frames, *camera, read_depth(index), tf.constant(False))
 
     chosen = np.arange(source.num_samples)
     if 0 < limit < len(chosen):

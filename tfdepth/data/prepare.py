@@ -20,6 +20,7 @@ from tqdm import tqdm
 from tfdepth.checks import UserError, check_choice, check_size
 from tfdepth.data import images, motion, pictures, prepared, shards
 from tfdepth.data.drives import Drive
+from tfdepth.data.learned_camera import LEARNED
 from tfdepth.files import write_atomically
 
 FORMATS = ("png", "jpeg")
@@ -83,6 +84,9 @@ def prepare(drives: Sequence[Drive], output: str, size: Tuple[int, int], image_f
         raise UserError(f"--quality: expected a number from 1 to 100; got {quality}.")
     if not 1 <= part[0] <= part[1]:
         raise UserError(f"--part: expected i/n with i from 1 to n; got {part[0]}/{part[1]}.")
+    if any(drive.camera for drive in drives):  # a first guess would pass for the declared camera
+        raise UserError(f"--intrinsics: shards hold the camera; expected a file, got {LEARNED}. A "
+                        "training on the data set itself learns it.")
     output = os.path.abspath(os.path.expanduser(output))
     manifest = prepared.write_manifest(output, {
         "version": prepared.VERSION, "size": list(size), "format": image_format,

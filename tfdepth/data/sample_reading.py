@@ -9,6 +9,7 @@ the part of a depth map that counts.
 import numpy as np
 import tensorflow as tf
 
+from tfdepth.data.learned_camera import camera_number
 from tfdepth.data.pictures import (
     decode_depth, decode_frame, decode_measured, file_part, intrinsics_at)
 from tfdepth.data.shards import frame_bytes
@@ -18,7 +19,8 @@ from tfdepth.geometry import camera
 
 def sample_reader(source, cache_megabytes):
     """A graph function: sample index -> frames [F, H, W, 3], the target first and the other
-    camera's last, intrinsics [3, 3], and stereo_from_target [4, 4] or None."""
+    camera's last, intrinsics [3, 3], stereo_from_target [4, 4] or None, and the number of the
+    camera, or None where cameras are known."""
     cameras = tf.constant(np.stack([intrinsics_at(drive, source.config.size) for drive in
                                     source.drives]), tf.float32)           # [drives, 3, 3]
     rows, owners = source.table.indices, tf.constant(source.table.drive_indices)
@@ -28,12 +30,16 @@ def sample_reader(source, cache_megabytes):
         stereo = tf.constant(np.stack([_stereo_from_target(drive, source.config.stereo_baseline)
                                        for drive in source.drives]))       # [drives, 4, 4]
     rows = tf.constant(rows)
+    numbers = None
+    if any(drive.camera for drive in source.drives):
+        numbers = tf.constant([camera_number(drive.camera) for drive in source.drives])
     read_frames = _frame_reader(source, cache_megabytes)
 
     def read_sample(index):
         owner = owners[index]
         frames = tf.cast(read_frames(rows[index], owner), tf.float32) / 255.0  # [F, H, W, 3]
-        return frames, cameras[owner], None if stereo is None else stereo[owner]
+        return (frames, cameras[owner], None if stereo is None else stereo[owner],
+                None if numbers is None else numbers[owner])
 
     return read_sample
 

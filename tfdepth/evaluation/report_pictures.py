@@ -77,11 +77,13 @@ def panel_of_frames(frames, protocol, predictor, flip):
 def _pictures_of_samples(scene, predictor):
     """One DepthPicture each of a few samples, with what the system has to show."""
     system = predictor.system
+    system.check_cameras(scene.scored)
     source = open_source(scene.scored, scene.config_of(predictor), system.learns_from_depth)
     with_depth = source.supervised or all(
         drive.depth_paths is not None for drive in scene.scored)
     pictures = []
     for k, batch in enumerate(evaluation_batches(source, 1, PICTURES, with_depth)):
+        batch = system.with_cameras(batch)
         prediction = system.forward(batch, training=False)
         depth = prediction.scene.depth.numpy()[0, ..., 0]
         truth = None

@@ -35,9 +35,13 @@ def evaluate_synthesis(system, source, batch_size=8):
       batch_size: samples a forward pass.
 
     Returns: SynthesisErrors.
+    Raises: UserError: if a camera is neither known nor one that the system learned.
     """
+    system.check_cameras(source.drives)
+
     @tf.function(autograph=False)
     def measure(batch):
+        batch = system.with_cameras(batch)
         prediction = system.forward(batch, training=False)
         views = synthesize_target(batch.sources, prediction.scene.depth, batch.intrinsics,
                                   prediction.source_from_target, border="border")

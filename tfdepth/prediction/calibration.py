@@ -30,6 +30,7 @@ STANDING = 0.05      # metres a frame; what moves less counts as standing
 class Request(NamedTuple):
     """What a method gets."""
     predictor: object          # Predictor in the model's own unit
+    model: str                 # its run folder
     value: str                 # behind "METHOD="; "" = none
     source: str                # --input
     camera: str                # --intrinsics
@@ -37,7 +38,7 @@ class Request(NamedTuple):
 
     def frames(self):
         """Yields `Seen` of each image."""
-        return observe_depth(self.predictor, self.source, self.camera)
+        return observe_depth(self.predictor, self.source, self.camera, self.model)
 
     def metres(self, method, what):
         """The value as a positive number of metres."""
@@ -74,7 +75,7 @@ def calibrate(model, method, source="", camera="", precision="float32", frames_p
                         f"{frames_per_second:g}.")
     row = METHODS[name]
     predictor = load_predictor(model, precision, calibrated=False)
-    measured, what = row.measure(Request(predictor, value, source, camera, frames_per_second))
+    measured, what = row.measure(Request(predictor, model, value, source, camera, frames_per_second))
     counted = f"{measured.count} {row.unit}{'s' * (measured.count != 1)}"
     if (measured.spread or 0.0) > MAX_SPREAD:
         raise UserError(
@@ -155,7 +156,7 @@ def _speed(request):
     if not request.predictor.system.predicts_motion:
         raise UserError("--calibrate speed: expected a model that predicts motion; this one was "
                         "trained on stereo pairs alone, or on measured depth.")
-    seen = observe_motion(request.predictor, request.source, request.camera)
+    seen = observe_motion(request.predictor, request.source, request.camera, request.model)
     if not len(seen.steps):
         raise UserError(f"--calibrate speed: {request.source}: expected a video, or images of one "
                         "size numbered without gaps, as many as the model sees at once; found none "

@@ -12,6 +12,8 @@ from tfdepth.checks import UserError
 from tfdepth.data import exif, files, images, intrinsics_file, video
 from tfdepth.data.frame_numbers import follows, is_series, number_frames
 from tfdepth.data.pipeline import images_of_files
+from tfdepth.runs.cameras import camera_of_size
+from tfdepth.runs.folder import RunFolder
 
 _EXPECTED = (f"an image ({', '.join(images.IMAGE_SUFFIXES)}), a folder of images or a video "
              f"({', '.join(video.SUFFIXES)}, or a named pipe)")
@@ -45,11 +47,12 @@ class Clip(NamedTuple):
 
 
 @contextlib.contextmanager
-def open_clip(source, camera="") -> Iterator[Clip]:
+def open_clip(source, camera="", model="") -> Iterator[Clip]:
     """Finds the images and reads their headers, or opens the video.
 
     The camera is that of `camera`, a file or JSON text, or of intrinsics.json beside the images, or
-    of <name>.json or intrinsics.json beside a video, where there is one.
+    of <name>.json or intrinsics.json beside a video, where there is one, or else the one that the
+    run folder `model` learned from images of this shape.
 
     Raises:
       UserError: no such input, a folder without images or with two of one name, an image that
@@ -62,9 +65,11 @@ def open_clip(source, camera="") -> Iterator[Clip]:
     if video.is_pipe(source) or (os.path.isfile(source)
                                  and source.lower().endswith(video.SUFFIXES)):
         with video.open_video(source) as opened:
-            yield _clip_of_video(source, opened, camera)
+            clip = _clip_of_video(source, opened, camera)
+            yield _with_learned_camera(clip, model) if model and clip.camera is None else clip
     else:
-        yield _clip_of_images(source, camera)
+        clip = _clip_of_images(source, camera)
+        yield _with_learned_camera(clip, model) if model and clip.camera is None else clip
 
 
 def _clip_of_video(source, opened, camera) -> Clip:
@@ -102,6 +107,16 @@ def _clip_of_images(source, camera) -> Clip:
               for stem, path, number, is_next, image, size in zip(
                   by_stem, paths, numbers, neighbours, images_of_files(paths), sizes))
     return Clip(source, paths, tuple(by_size), camera, len(paths), 0.0, frames, _turned(paths))
+
+
+def _with_learned_camera(clip, model) -> Clip:
+    """A clip with the camera that the model's run learned, where it learned that of such images."""
+    run = RunFolder(model)
+    found = {size: camera_of_size(run, size) for size in clip.sizes}
+    if any(intrinsics is None for intrinsics in found.values()):
+        return clip
+    return clip._replace(camera=str(run.path), frames=(
+        frame._replace(intrinsics=found[frame.image.shape[:2]]) for frame in clip.frames))
 
 
 def _find_camera(camera, beside) -> Optional[str]:

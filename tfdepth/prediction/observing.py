@@ -31,15 +31,15 @@ class SeenMotion(NamedTuple):
     lengths: np.ndarray       # [n] in the model's unit
 
 
-def observe_depth(predictor, source, camera) -> Iterator[Seen]:
+def observe_depth(predictor, source, camera, model) -> Iterator[Seen]:
     """Yields what the model sees.
 
-    Args: predictor: Predictor. source, camera: as of `open_clip`.
+    Args: predictor: Predictor. source, camera, model: as of `open_clip`.
     Raises: UserError: as `open_clip`, or if an image cannot be read or depth is not positive and
       finite.
     """
     resize = RESIZINGS[predictor.system.resized]
-    with open_clip(source, camera) as clip:
+    with open_clip(source, camera, model) as clip:
         for frame, _, depth in predictor.depths_of_frames(
                 progress(clip.frames, "calibrating", clip.count)):
             check_depth(depth, predictor, frame)
@@ -49,7 +49,7 @@ def observe_depth(predictor, source, camera) -> Iterator[Seen]:
             yield Seen(frame.name, resize(depth, size), depth, intrinsics)
 
 
-def observe_motion(predictor, source, camera) -> SeenMotion:
+def observe_motion(predictor, source, camera, model) -> SeenMotion:
     """The model's steps from each frame to the next, or as far as the frames it learned from.
 
     Args: as of `observe_depth`.
@@ -63,7 +63,7 @@ def observe_motion(predictor, source, camera) -> SeenMotion:
         for neighbours in ready:
             motions.update(predictor.motions_of_neighbours(neighbours))
 
-    with open_clip(source, camera) as clip:
+    with open_clip(source, camera, model) as clip:
         for k, frame in enumerate(progress(clip.frames, "calibrating", clip.count)):
             names.append(frame.name)
             start = start if frame.follows else k

@@ -71,7 +71,7 @@ def predict_files(model, source, output, outputs=Outputs(), camera="", precision
     check_choice("--format", outputs.file_format, FORMATS)
     check_choice("--precision", precision, PRECISIONS)
     smoothing, start = Smoothing(outputs.smooth), time.monotonic()
-    with open_clip(source, camera) as clip:
+    with open_clip(source, camera, model) as clip:
         if outputs.video is None:
             outputs = outputs._replace(video=clip.is_video)
         _check_clip(clip, outputs)

@@ -147,6 +147,20 @@ def fingerprint(folder, step):
         raise UserError(f"{path}: expected the index of a checkpoint; {error.strerror}.") from error
 
 
+def stored_names(folder):
+    """The names of all variables in the newest checkpoint that can be read, as "system/...".
+
+    Raises: UserError: if there is none.
+    """
+    for step in reversed(list_steps(folder)):
+        try:
+            return sorted(tf.train.load_checkpoint(
+                str(folder / f"step-{step:08d}" / PREFIX)).get_variable_to_shape_map())
+        except (tf.errors.OpError, ValueError, RuntimeError):
+            continue  # `restore` says why
+    raise UserError(f"{folder.parent}: expected an intact checkpoint in {folder}; found none.")
+
+
 def restore(checkpoint, folder, step, partial=False):
     """Restores a tf.train.Checkpoint from the checkpoint of `step`.
 

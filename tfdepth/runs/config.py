@@ -11,6 +11,7 @@ from tfdepth.data.augmentation import COLOR_JITTERS
 from tfdepth.data.config import DataConfig
 from tfdepth.data.crops import CROPS, training_window
 from tfdepth.data.intrinsics_file import is_json
+from tfdepth.data.learned_camera import LEARNED
 from tfdepth.systems import SYSTEMS
 
 
@@ -171,7 +172,8 @@ def with_absolute_paths(config) -> ExperimentConfig:
     camera = config.data.intrinsics
     data = dataclasses.replace(config.data, root=absolute(config.data.root),
                                depth_root=absolute(config.data.depth_root),
-                               intrinsics=camera if is_json(camera) else absolute(camera))
+                               intrinsics=camera if is_json(camera) or camera == LEARNED
+                               else absolute(camera))
     train = dataclasses.replace(config.train, init_from=absolute(config.train.init_from))
     return dataclasses.replace(config, data=data, train=train)
 

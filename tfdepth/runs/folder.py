@@ -13,7 +13,8 @@ class RunFolder:
     """Paths of a run.
 
     config.json, environment.json (each start of it), lock (who trains), checkpoints/,
-    metrics.jsonl, tensorboard/, evaluation.json, pictures/, scale.json (of a calibrated model).
+    metrics.jsonl, tensorboard/, evaluation.json, pictures/, scale.json (of a calibrated model); of
+    a run that learned its cameras intrinsics.json, or, of several, intrinsics-<name>.json.
     """
 
     def __init__(self, path):
@@ -26,6 +27,14 @@ class RunFolder:
         self.tensorboard = self.path / "tensorboard"
         self.pictures = self.path / "pictures"
         self.scale = self.path / "scale.json"
+
+    def camera_file(self, name=""):
+        """Where the only camera that a run learned is written, or, by its name, one of several."""
+        return self.path / (f"intrinsics-{name}.json" if name else "intrinsics.json")
+
+    def camera_files(self):
+        """Those that are there."""
+        return sorted(self.path.glob("intrinsics*.json"))
 
 
 def open_run(path, config) -> RunFolder:

@@ -9,7 +9,9 @@ from typing import Dict
 import tensorflow as tf
 
 from tfdepth.checks import UserError
+from tfdepth.data.learned_camera import FLAG
 from tfdepth.networks.batch_norm import synchronized_batch_norm
+from tfdepth.networks.learned_camera import LearnedCameras, hold_flow
 from tfdepth.structures import Batch, DepthPrediction
 from tfdepth.systems import signs
 
@@ -65,6 +67,44 @@ class System(tf.keras.Model):
         self.offsets, self.stereo = tuple(offsets), stereo
         self.num_sources = len(self.offsets) + stereo
         self.loss_weights = dataclasses.asdict(config.loss_weights)
+        self.cameras = None  # LearnedCameras, of a run that learns them
+
+    def learn_cameras(self, names):
+        """Makes variables of cameras that nobody knows; called before `create_variables`.
+
+        Args: names: as `learned_camera.camera_name` makes them.
+        Raises: UserError: if the method learns nothing from how one camera moves.
+        """
+        if self.learns_from_depth or not self.offsets:
+            raise UserError(f"{FLAG}: expected a system that learns from the motion of a camera; "
+                            f"{type(self).__name__} learns from measured depth or from stereo "
+                            "pairs alone, which tell no focal length. Declare the camera.")
+        self.cameras = LearnedCameras(names)
+
+    def check_cameras(self, drives):
+        """Raises UserError unless the cameras of all drives are known or were learned."""
+        learned = self.cameras.names if self.cameras else ()
+        for drive in drives:
+            if drive.camera and drive.camera not in learned:
+                raise UserError(f"{drive.name}: expected one of the cameras that the run learned, "
+                                f"{', '.join(learned) or 'none'}; found another, {drive.camera}.")
+
+    def with_cameras(self, batch):
+        """The Batch with intrinsics as they are learned, or as it is where they are known."""
+        return batch if batch.camera is None else self.cameras.correct(batch)
+
+    def with_steady_flow(self, batch, prediction):
+        """A prediction of the same values, for the gradient of the loss terms: a focal length that
+        changes takes with it the motion that it is mistaken for, see `hold_flow`.
+
+        Args: batch: of `with_cameras`. prediction: what `forward` made of it.
+        """
+        if batch.camera is None:
+            return prediction
+        motion = prediction.source_from_target
+        own = hold_flow(motion[:, :len(self.offsets)], batch.intrinsics)
+        return prediction._replace(
+            source_from_target=tf.concat([own, motion[:, len(self.offsets):]], axis=1))
 
     def forward(self, batch, training):
         """Batch -> a prediction type of tfdepth.structures that has an SfmPrediction's fields, or,
@@ -120,6 +160,8 @@ class System(tf.keras.Model):
             own = motion[:, :len(self.offsets)]
             found["translation_by_depth"] = signs.translation_by_depth(own, scene.depth)
             found["rotation_degrees"] = signs.rotation_degrees(own)
+        if self.cameras:
+            found["focal_shift_px"] = signs.smallest_focal_shift(batch, own)
         return found
 
     def total_loss(self, terms):

@@ -106,8 +106,9 @@ class GeoNet(System):
         photometric, smoothness = [], []
         for level in range(len(prediction.scene.disparities)):
             photometric.append(recomputed(
-                lambda prediction, level=level: self._photometric(batch, prediction, level),
-                prediction))
+                lambda prediction, intrinsics, level=level: self._photometric(
+                    batch._replace(intrinsics=intrinsics), prediction, level),
+                prediction, batch.intrinsics))
             disparities = tf.concat([prediction.scene.disparities[level],
                                      prediction.source_scenes.disparities[level]], axis=0)
             images = shrink(centred(tf.concat([batch.target, _flat(batch.sources)], axis=0)),

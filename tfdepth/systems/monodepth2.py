@@ -203,8 +203,9 @@ class Monodepth2(System):
             if level == 0 or not self.config.full_resolution:
                 identity = self._identity_errors(batch, level)
             photometric = recomputed(
-                lambda prediction, level=level, identity=identity: tf.reduce_mean(
-                    self._reprojection(batch, prediction, level, identity)[0]), prediction)
+                lambda prediction, intrinsics, level=level, identity=identity: tf.reduce_mean(
+                    self._reprojection(batch._replace(intrinsics=intrinsics), prediction, level,
+                                       identity)[0]), prediction, batch.intrinsics)
             smoothness = edge_aware_smoothness(mean_normalized(disparity), targets[level])
             terms.append((photometric, tf.reduce_mean(smoothness) / 2.0**level))
         return terms

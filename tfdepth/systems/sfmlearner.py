@@ -97,8 +97,9 @@ class SfMLearner(System):
         photometric, smoothness, explainability = [], [], [tf.zeros([])]
         for level, disparity in enumerate(prediction.scene.disparities):
             photometric.append(recomputed(
-                lambda prediction, level=level: self._photometric(batch, prediction, level),
-                prediction))
+                lambda prediction, intrinsics, level=level: self._photometric(
+                    batch._replace(intrinsics=intrinsics), prediction, level),
+                prediction, batch.intrinsics))
             if prediction.mask_logits:
                 explainability.append(_mean_over_images(tf.reduce_mean(
                     explainability_error(prediction.mask_logits[level]), axis=[1, 2])))

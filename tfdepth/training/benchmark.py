@@ -96,7 +96,7 @@ def _parts_of_step(config, strategy, made, batch):
         tensors = tf.nest.flatten(prediction)
         with rematerialization(config.train.rematerialize), tf.GradientTape() as tape:
             tape.watch(tensors)
-            total, _ = loss(batch, prediction)
+            total, _ = loss(system.with_cameras(batch), prediction)
         return total_of(tape.gradient(total, tensors))
 
     def update(_):

@@ -17,6 +17,7 @@ from tfdepth.runs.folder import RunFolder, locked_run
 from tfdepth.stopping import Stopping
 from tfdepth.training.distribution import (
     any_worker, chiefs_number, distributed_batches, is_chief, num_workers, replica_slices)
+from tfdepth.training.learned_cameras import write_cameras
 from tfdepth.training.logs import RunLog, SilentLog
 from tfdepth.training.preparation import prepare
 from tfdepth.training.progress import Progress
@@ -47,13 +48,17 @@ def train(config, workdir, strategy=None, share=1.0):
 
     Returns: RunFolder.
     Raises:
-      UserError: if config, data or folder are not fit, or another process trains in the folder.
+      UserError: if config, data or folder are not fit, or another process trains in the folder; at
+        the end of a run that learns its cameras, if motion did not tell them.
       NonFiniteError: if more steps than config.train.max_bad_steps were not finite.
       OSError: if a checkpoint cannot be written.
       Terminated, KeyboardInterrupt: after SIGTERM and Ctrl-C.
     """
     with contextlib.ExitStack() as stack:
-        return _train(config, workdir, strategy, share, stack)
+        run = _train(config, workdir, strategy, share, stack)
+    if share == 1.0 and is_chief(strategy or tf.distribute.get_strategy()):
+        write_cameras(run)
+    return run
 
 
 def _train(config, workdir, strategy, share, stack):

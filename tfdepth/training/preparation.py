@@ -12,6 +12,7 @@ from tfdepth.data.drives import Drive
 from tfdepth.data.pipeline import Source, open_source
 from tfdepth.systems import build_system
 from tfdepth.systems.base import System
+from tfdepth.training.learned_cameras import learn_cameras
 from tfdepth.training.optimizers import optimizer_of
 
 
@@ -42,6 +43,7 @@ def prepare(config, strategy) -> Parts:
         source = open_source(split.train, config.data, system.learns_from_depth)
         steps_per_epoch = source.num_samples / config.train.batch_size
         num_steps = config.train.steps or math.ceil(config.train.epochs * steps_per_epoch)
+        learn_cameras(system, split, config.data)
         system.create_variables(config.data.size)
         optimizer, learned = optimizer_of(config, system, steps_per_epoch, num_steps)
     return Parts(system, optimizer, learned, source, split.validation, steps_per_epoch, num_steps)

@@ -56,7 +56,9 @@ def make_train_step(strategy, system, optimizer, config, variables=None):
     def gradients_of_part(batch, share):
         """Of the share of the global batch that it is."""
         with rematerialization(config.train.rematerialize), tf.GradientTape() as tape:
-            total, terms = losses(batch, system.forward(batch, training=True))
+            batch = system.with_cameras(batch)
+            prediction = system.forward(batch, training=True)
+            total, terms = losses(batch, system.with_steady_flow(batch, prediction))
             # Before its gradient, which other replicas add to where they share statistics.
             part = total * share if replicas * parts > 1 else total
             part = optimizer.get_scaled_loss(part) if scaled else part

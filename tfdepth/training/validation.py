@@ -39,6 +39,7 @@ class Validation:
             config.train.validation_samples, self._with_depth, config.train.cache_megabytes)
 
         def measure(batch):
+            batch = system.with_cameras(batch)
             prediction = system.forward(batch, training=False)
             terms = system.loss_terms(batch, prediction)
             return {**terms, "total": system.total_loss(terms)}, prediction
@@ -97,7 +98,7 @@ def pictures_of_first_replica(strategy, system, batch):
 def pictures_of(system, batch, prediction):
     """Frame, inverse depth and what the system has to show: {title: [B, H, W, 1 or 3]}."""
     return {"frame": batch.target, "inverse depth": inverse_depth(prediction),
-            **system.pictures(batch, prediction)}
+            **system.pictures(system.with_cameras(batch), prediction)}
 
 
 def inverse_depth(prediction):

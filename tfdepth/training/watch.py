@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfdepth.networks.batch_norm import moving_statistics
+from tfdepth.systems.signs import SMALLEST_FOCAL_SHIFT
 
 WINDOW_STEPS = 100  # judged is the median of the lines of so many steps, ...
 WINDOW_LINES = 3   # ... and of no fewer lines
@@ -60,6 +61,11 @@ COLLAPSES = (
     Collapse("watch/depth_spread", True, 0.005, LEARNT,
              "depth is the same all over an image (it differs by {:.1%})", FLAT,
              first_share=0.02),  # published long trainings begin flat
+    Collapse("watch/focal_shift_px", True, SMALLEST_FOCAL_SHIFT, LEARNT,
+             "the camera turns too little to tell its focal length (one that is 5 % off moves no "
+             "pixel by more than {:.3f})", "a drive without bends, or frames that are too close or "
+             "too small (try --config.data.frame_gap=3, or a larger --config.data.size); a run "
+             "that ends so writes no camera file", first_share=0.2),
 )
 
 
@@ -72,10 +78,12 @@ def make_signs(strategy, system):
 
     Args: strategy: tf.distribute.Strategy in whose scope the system was made. system: System with
       its variables created.
-    Returns: a function Batch (distributed) -> {"watch/name": float}, means over the replicas.
+    Returns: a function Batch (distributed) -> {"watch/name": float}, means over the replicas; and
+      what cameras that are learned have come to, {"camera/name": float}.
     """
     def signs_of(batch):
         kept = [(variable, tf.identity(variable)) for variable in moving_statistics(system)]
+        batch = system.with_cameras(batch)
         signs = system.signs(batch, system.forward(batch, training=True))
         for variable, value in kept:
             variable.assign(value)
@@ -87,7 +95,18 @@ def make_signs(strategy, system):
         return {name: strategy.reduce(tf.distribute.ReduceOp.MEAN, value, axis=None)
                 for name, value in signs.items()}
 
-    return lambda batch: {f"watch/{name}": float(value) for name, value in measure(batch).items()}
+    return lambda batch: {
+        **{f"watch/{name}": float(value) for name, value in measure(batch).items()},
+        **_learned_cameras(system)}
+
+
+def _learned_cameras(system):
+    """{"camera/name": float}, focal length and principal point, pixels of the pictures, of the
+    cameras that a system learns; of several with the camera's name."""
+    found = system.cameras.intrinsics() if system.cameras else {}
+    return {f"camera/{f'{camera}/' * (len(found) > 1)}{name}": float(matrix[place])
+            for camera, matrix in found.items()
+            for name, place in (("focal_length", (0, 0)), ("cx", (0, 2)), ("cy", (1, 2)))}
 
 
 class CollapseWatch:
