@@ -3,18 +3,30 @@
 All functions take and give any leading axes. Column vectors: `rotation @ point`. Angles are in
 radians. Every function is differentiable everywhere; gradients are finite at zero rotation.
 """
+import contextlib
 import functools
 import inspect
-from unittest import mock
 
 import tensorflow as tf
 
 from tfdepth.checks import check_shape
 from tfdepth.geometry.products import matmul
 
-# Each of its modules looks for its caller by inspect.stack(), which reads the source of all frames:
-# four seconds, without which it finds the same.
-with mock.patch.object(inspect, "stack", functools.partial(inspect.stack, 0)):
+
+@contextlib.contextmanager
+def _stack_without_source():
+    """TensorFlow Graphics, as it is imported, looks for the caller of each of its modules by
+    inspect.stack(), which reads the source of all frames: four seconds, without which it finds the
+    same."""
+    whole = inspect.stack
+    inspect.stack = functools.partial(whole, 0)
+    try:
+        yield
+    finally:
+        inspect.stack = whole
+
+
+with _stack_without_source():
     from tensorflow_graphics.geometry.transformation import rotation_matrix_3d
 
 
