@@ -39,10 +39,11 @@ class Stub:
     step, offsets = 7, (-1, 1)
 
     def __init__(self, depths=None, steps=None, frame_gap=1, predicts_motion=True):
+        self.frame_gap = frame_gap
         self.depths, self.steps = depths, steps
         self.size = (4, 6) if depths is None else depths[0].shape
         self.system = types.SimpleNamespace(resized="depth", predicts_motion=predicts_motion)
-        self.config = types.SimpleNamespace(data=DataConfig(frame_gap=frame_gap))
+        self.config = types.SimpleNamespace(data=DataConfig())
 
     def depths_of_frames(self, frames):
         frames = list(frames)
@@ -464,7 +465,7 @@ def test_a_model_without_motion_has_no_speed(run, tmp_path, monkeypatch, capsys)
     monkeypatch.setattr(calibration, "load_predictor", lambda *arguments, **keys: stub)
     monkeypatch.setattr(observing, "progress", _numbered)
     assert _main(run, frames, "speed=8", "--frames_per_second=10") == 2
-    assert "a model that predicts motion" in capsys.readouterr().err
+    assert "predicts no motion" in capsys.readouterr().err
     stub = Stub(steps=_straight(np.zeros([8, 3])))  # one that never moves
     assert _main(run, frames, "speed=8", "--frames_per_second=10") == 2
     assert "found inf% over 7 steps" in capsys.readouterr().err

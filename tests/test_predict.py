@@ -173,7 +173,7 @@ def test_video_and_home(model, tmp_path, monkeypatch):
 
 class _Stub:
     """A predictor of given depths."""
-    step, size, offsets = 3, (4, 6), ()
+    step, size, offsets, frame_gap = 3, (4, 6), (), 1
     system = types.SimpleNamespace(resized="depth", needs_previous=False, learns_from_depth=False,
                                    offsets=(), predicts_motion=False, stereo=False)
     config = types.SimpleNamespace(data=DataConfig())

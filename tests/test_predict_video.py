@@ -2,8 +2,9 @@
 import json
 import pathlib
 import subprocess
+import signal
 import sys
-import types
+import time
 
 import numpy as np
 import pytest
@@ -240,22 +241,15 @@ def test_mistakes_of_outputs(model, walk, tmp_path, capsys):
         assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
 
 
-class ViewerFrame(tuple):
-    """Stands for the viewer's NamedTuple."""
-    def __new__(cls, name, image, depth, intrinsics):
-        return tuple.__new__(cls, (name, image, depth, intrinsics))
-
-
 @pytest.mark.parametrize("whole", [True, False])
-def test_what_the_viewer_is_given(whole, model, walk, tmp_path, monkeypatch):
+def test_what_the_viewer_is_given(whole, model, walk, tmp_path, monkeypatch, capsys):
     seen = []
 
     def write_viewer(path, title, frames, inverse_depth_range, world_from_camera=None,
                      unit="relative units"):
         seen.append((path, title, list(frames), inverse_depth_range, world_from_camera, unit))
 
-    monkeypatch.setitem(sys.modules, "tfdepth.prediction.viewer", types.SimpleNamespace(
-        ViewerFrame=ViewerFrame, write_viewer=write_viewer))
+    monkeypatch.setattr(predicting, "write_viewer", write_viewer)
     for name in NAMES[4:] if whole else ():
         (walk / name).unlink()
     assert _run(model, walk, tmp_path / "out", "--html", "--format=npy") == 0
@@ -269,8 +263,26 @@ def test_what_the_viewer_is_given(whole, model, walk, tmp_path, monkeypatch):
         np.testing.assert_array_equal(intrinsics, [[60, 0, 41], [0, 50, 19], [0, 0, 1]])
     assert len(frames) == (4 if whole else 8)
     assert (world_from_camera is not None) == whole
+    said = capsys.readouterr().out
+    assert ("no path of the camera: frames are too few, or do not follow" in said) == (not whole)
     if whole:
         assert world_from_camera.shape == (4, 4, 4)
+
+
+def test_the_page_holds_frames_depth_and_path(model, walk, tmp_path):
+    for name in NAMES[4:]:
+        (walk / name).unlink()
+    assert _run(model, walk, tmp_path / "out", "--html", "--trajectory", "--format=npy") == 0
+    page = Page(tmp_path / "out" / "viewer.html")
+    assert [frame["name"] for frame in page.frames] == [name[:-4] for name in NAMES[:4]]
+    for frame in page.frames:
+        depth, (rows, columns) = read_viewer_depth(frame)
+        expected = np.load(tmp_path / "out" / "depth" / f"{frame['name']}.npy")
+        np.testing.assert_allclose(depth, expected[np.ix_(rows, columns)], rtol=1e-3)
+        np.testing.assert_array_equal(frame["intrinsics"], [60, 0, 41, 0, 50, 19, 0, 0, 1])
+    np.testing.assert_allclose(
+        np.reshape(page.facts["world_from_camera"], [4, 4, 4]),
+        read_poses(str(tmp_path / "out" / "trajectory" / "kitti.txt")), atol=1e-5)
 
 
 @pytest.mark.parametrize("stop_at", [1, 3])
