@@ -114,6 +114,9 @@ def test_the_camera_of_a_video(video):
         own.write_text('{"units": "degrees", "horizontal_fov": 90}')
         with open_clip(str(video)) as clip:
             assert next(clip.frames).intrinsics[0, 0] == pytest.approx(48)
+        own.write_text('{"views": 12}')  # something else, as players keep
+        with open_clip(str(video)) as clip:
+            assert clip.camera == str(camera)
         own.unlink()
     finally:
         camera.unlink()
