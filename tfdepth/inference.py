@@ -26,7 +26,8 @@ from tfdepth.systems import build_system
 BATCH_SIZE = 8  # images a forward pass
 NO_MOTION = ("the model was trained on stereo pairs alone, or on measured depth, and predicts no "
              "motion.")
-NO_CAMERA = "found none. --intrinsics names a camera file, or intrinsics.json lies beside the images."
+NO_CAMERA = ("found none. --intrinsics names a camera file, or intrinsics.json lies beside the "
+             "images.")
 
 
 class SeenFrame(NamedTuple):

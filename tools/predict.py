@@ -75,8 +75,9 @@ def define_flags(values):
     flags.DEFINE_string("output", "", "folder for the results, made if missing",
                         flag_values=values)
     flags.DEFINE_string("format", "png", "of depth: png, npy or npz", flag_values=values)
-    flags.DEFINE_bool("video", None, "colours as a video, not as pictures, or --novideo; a folder's "
-                      "frames play at 10 a second (default: a video gives a video)",
+    flags.DEFINE_bool("video", None, "colours as a video, not as pictures, or --novideo; plays "
+                      "as --frames_per_second says, of a folder else at 10 (default: a video gives "
+                      "a video)",
                       flag_values=values)
     flags.DEFINE_float("smooth", 0.0, "of the colours alone: share of the frames before, 0 to below "
                        "1; flickers less, and what moves leaves a trail. Depth files stay as the "

@@ -6,8 +6,8 @@
     trajectory/trajectory.json    unit, times, which frames
 
 The first camera is the world. Where frames do not follow one another, nobody knows how the camera
-moved: each part of the clip has a path of its own, kitti_1.txt, kitti_2.txt ... That of a model that
-learned from every second frame (data.frame_gap) is of every second frame.
+moved: each part of the clip has a path of its own, kitti_1.txt, kitti_2.txt ... A model that learned
+from every second frame (data.frame_gap) gives the path of every second frame.
 
 Shape letters: N frames of a part, S sources.
 """
