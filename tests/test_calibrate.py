@@ -1,5 +1,6 @@
 """tools/predict.py --calibrate: each method against known scales, mistakes, and what it changes."""
 import json
+import os
 import shutil
 import types
 
@@ -39,10 +40,11 @@ class Stub:
     step, offsets = 7, (-1, 1)
 
     def __init__(self, depths=None, steps=None, frame_gap=1, predicts_motion=True):
+        self.frame_gap = frame_gap
         self.depths, self.steps = depths, steps
         self.size = (4, 6) if depths is None else depths[0].shape
         self.system = types.SimpleNamespace(resized="depth", predicts_motion=predicts_motion)
-        self.config = types.SimpleNamespace(data=DataConfig(frame_gap=frame_gap))
+        self.config = types.SimpleNamespace(data=DataConfig())
 
     def depths_of_frames(self, frames):
         frames = list(frames)
@@ -194,6 +196,40 @@ def test_speed_by_a_table_and_a_number(run, tmp_path, monkeypatch):
     steady = Stub(steps=_straight(np.arange(30)[:, np.newaxis] * [0, 0, 0.83 / FACTOR]))
     scale = _calibrate(run, frames, "speed=8.3", steady, monkeypatch, "--frames_per_second=10")
     assert abs(scale.factor / FACTOR - 1) < 1e-9 and "a speed of 8.3 m/s" in scale.origin
+
+
+def test_holes_in_time_count(run, tmp_path, monkeypatch, capsys):
+    """Frames 0 to 7 and 50 to 59 of a car that speeds up; frames that an import left out."""
+    way = (np.arange(60) / 10)**2 / 2                                 # speed t
+    stub = Stub(steps=_straight(way[:, np.newaxis] * [0, 0, 1 / FACTOR]))
+    names = [f"{k:02}.png" for k in (*range(8), *range(50, 60))]
+    frames = write_frames(tmp_path / "clip", names)
+    (tmp_path / "speed.txt").write_text("0 0\n9 9\n")
+    method = f"speed={tmp_path / 'speed.txt'}"
+    scale = _calibrate(run, frames, method, stub, monkeypatch, "--frames_per_second=10")
+    assert abs(scale.factor / FACTOR - 1) < 1e-9 and scale.spread < 1e-9
+    (frames / "import.json").write_text('{"near_duplicates": 0}')
+    _calibrate(run, frames, method, stub, monkeypatch, "--frames_per_second=10")
+    (frames / "import.json").write_text('{"near_duplicates": 3}')
+    for each in (method, "speed=8"):
+        assert _main(run, frames, each, "--frames_per_second=10") == 2
+        assert "prepare_data left out 3 that hardly differ" in capsys.readouterr().err
+
+
+def test_a_pipe_can_be_read_once(run, tmp_path, capsys):
+    os.mkfifo(tmp_path / "live")  # nobody writes: opening it would hang
+    assert _main(run, tmp_path / "live", "speed=8", "--output", str(tmp_path / "out")) == 2
+    assert "--calibrate and --output: expected one of them" in capsys.readouterr().err
+
+
+def test_motion_that_is_no_number_is_told(run, tmp_path, monkeypatch, capsys):
+    frames = write_frames(tmp_path / "clip", [f"{k}.png" for k in range(8)])
+    stub = Stub(steps=np.full([8, 4, 4], np.nan))
+    stub.motions_of_neighbours = lambda neighbours: {
+        index: np.full([2, 4, 4], np.nan) for index in neighbours.indices.tolist()}
+    monkeypatch.setattr(calibration, "load_predictor", lambda *arguments, **keys: stub)
+    assert _main(run, frames, "speed=8", "--frames_per_second=10") == 2
+    assert "finite motion" in capsys.readouterr().err
 
 
 def test_the_rate_of_a_video(run, tmp_path, monkeypatch):
@@ -464,7 +500,7 @@ def test_a_model_without_motion_has_no_speed(run, tmp_path, monkeypatch, capsys)
     monkeypatch.setattr(calibration, "load_predictor", lambda *arguments, **keys: stub)
     monkeypatch.setattr(observing, "progress", _numbered)
     assert _main(run, frames, "speed=8", "--frames_per_second=10") == 2
-    assert "a model that predicts motion" in capsys.readouterr().err
+    assert "predicts no motion" in capsys.readouterr().err
     stub = Stub(steps=_straight(np.zeros([8, 3])))  # one that never moves
     assert _main(run, frames, "speed=8", "--frames_per_second=10") == 2
     assert "found inf% over 7 steps" in capsys.readouterr().err

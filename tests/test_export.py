@@ -93,14 +93,14 @@ def test_what_is_written(version):
     facts = json.loads((version / "export.json").read_text())
     assert facts["system"] == "SfMLearner" and facts["checkpoint_step"] == 7
     assert facts["scale"] == "relative" and "one unknown factor" in facts["scale_reason"]
-    assert facts["signatures"]["depth"]["outputs"]["depth"].endswith("the model's own unit")
+    assert facts["signatures"]["depth"]["outputs"]["depth"].endswith("relative units")
     assert set(facts["verified_errors"]) == {"depth", "depth_float", "depth_from_encoded", "pose"}
     assert max(facts["verified_errors"].values()) < 1e-5
     assert facts["parity"]["max_relative_error"] < 1e-5 and facts["latency_seconds"] > 0
     assert facts["signatures"]["pose"] == {
         "inputs": {"target": "uint8 [B, h, w, 3]", "sources": "uint8 [B, 2, h, w, 3]"},
         "outputs": {"source_from_target":
-            "float32 [B, 2, 4, 4], translation in the model's own unit"}}
+            "float32 [B, 2, 4, 4], translation in relative units"}}
     assert sorted(path.name for path in version.parent.iterdir()) == [
         "1", "client.py", "docker-compose.yml", "model.config"]
     assert b"Addons>" not in (version / "saved_model.pb").read_bytes()

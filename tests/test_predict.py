@@ -1,6 +1,7 @@
 """tools/predict.py: what it writes about images, and every mistake that it must word."""
 import json
 import pathlib
+import shutil
 import types
 
 import imageio
@@ -173,7 +174,7 @@ def test_video_and_home(model, tmp_path, monkeypatch):
 
 class _Stub:
     """A predictor of given depths."""
-    step, size, offsets = 3, (4, 6), ()
+    step, size, offsets, frame_gap = 3, (4, 6), (), 1
     system = types.SimpleNamespace(resized="depth", needs_previous=False, learns_from_depth=False,
                                    offsets=(), predicts_motion=False, stereo=False)
     config = types.SimpleNamespace(data=DataConfig())
@@ -323,6 +324,26 @@ def test_frame_before_is_used_where_there_is_one(joint, tmp_path, capsys):
     still = system.predict_depth(read("a_02.png"), read("a_02.png")).depth[0, ..., 0]
     assert np.abs(np.load(tmp_path / "out" / "depth" / "a_02.npy") / still - 1).max() > 1e-3
     assert facts["scale"] == "metric" and facts["resized"] == "disparity"
+
+
+def test_the_frame_before_is_as_far_as_in_training(joint, tmp_path, capsys):
+    run = tmp_path / "run"
+    shutil.copytree(joint, run)
+    config = run / "config.json"
+    config.write_text(config.read_text().replace('"frame_gap": 1', '"frame_gap": 2'))
+    numbers = [*range(1, 12), 20, 21, 22]
+    folder = write_frames(tmp_path / "clip", [f"a_{k:02}.png" for k in numbers], size=(64, 64))
+    assert _run(run, folder, tmp_path / "out", "--format=npy") == 0
+    assert "4 of 14 images have no frame 2 before them" in capsys.readouterr().out
+    system = load_predictor(joint).system
+    read = lambda k: np.array(Image.open(folder / f"a_{k:02}.png"), np.float32)[np.newaxis] / 255
+    for k in numbers:
+        before = k if k in (1, 2, 20, 21) else k - 2
+        facts = _read_json(tmp_path / "out", f"a_{k:02}")
+        assert facts["previous_frame"] == (None if before == k else f"a_{before:02}.png")
+        expected = system.predict_depth(read(k), read(before)).depth[0, ..., 0]
+        found = np.load(tmp_path / "out" / "depth" / f"a_{k:02}.npy")
+        np.testing.assert_allclose(found, expected, rtol=1e-4)
 
 
 def test_stills_are_no_clip(joint, tmp_path, capsys):

@@ -1,9 +1,12 @@
 """tools/predict.py on clips: video, points, path, pictures, viewer; memory; stopping midway."""
 import json
+import os
 import pathlib
+import shutil
+import signal
 import subprocess
 import sys
-import types
+import time
 
 import numpy as np
 import pytest
@@ -20,7 +23,7 @@ from tfdepth.evaluation.plots import colour_depth
 from tfdepth.evaluation.predicted_motion import predicted_trajectory
 from tfdepth.evaluation.trajectories import read_tum
 from tfdepth.data.files import read_poses
-from tfdepth.inference import load_predictor
+from tfdepth.inference import Predictor, load_predictor
 from tfdepth.prediction import predicting
 from tfdepth.prediction.smoothing import Smoothing
 from tfdepth.prediction.trajectory import find_parts
@@ -30,6 +33,8 @@ from tfdepth.runs.folder import open_run
 from tfdepth.systems import build_system
 from tfdepth.systems.bts import BtsConfig
 from tfdepth.systems.monodepth2 import Monodepth2Config
+from tfdepth.systems.sfmlearner import SfMLearnerConfig
+from viewer_page import Page, read_depth
 
 SIZE = (40, 80)
 NAMES = ["a_01.png", "a_02.png", "a_03.png", "a_04.png", "a_07.png", "a_09.png", "a_10.png",
@@ -177,6 +182,45 @@ def test_the_path_of_known_motions():
     np.testing.assert_allclose(part.world_from_camera[:, 2, 3], [0, 1, 2])
 
 
+def test_a_path_is_of_frames_as_far_apart_as_in_training(model, walk, tmp_path, capsys):
+    """Learned from every second frame, that of 1 to 4 and 7 to 11 is of 7, 9 and 11."""
+    run = tmp_path / "run"
+    shutil.copytree(model, run)
+    config = run / "config.json"
+    config.write_text(config.read_text().replace('"frame_gap": 1', '"frame_gap": 2'))
+    write_frames(walk, ["a_08.png"], size=SIZE)
+    output = tmp_path / "out"
+    assert _run(run, walk, output, "--trajectory", "--html", "--pictures") == 0
+    said = capsys.readouterr().out
+    assert "path of 3 of 9 frames" in said and "those 2 apart, as the model learned" in said
+    assert "no path of the camera: the model learned from frames 2 apart" in said
+    facts = json.loads((output / "trajectory" / "trajectory.json").read_text())
+    assert facts["frame_gap"] == 2 and facts["frames_without"] == 6
+    (part,) = facts["parts"]
+    assert (part["first_frame"], part["last_frame"], part["frames"]) == ("a_07", "a_11", 3)
+    expected = predicted_trajectory(load_predictor(model), [
+        str(walk / f"a_{k:02}.png") for k in (7, 9, 11)])
+    np.testing.assert_allclose(read_poses(str(output / "trajectory" / "kitti.txt")), expected,
+                               atol=1e-8)
+    timed = read_tum(output / "trajectory" / "tum.txt")
+    np.testing.assert_allclose(timed.timestamps, [0.7, 0.9, 1.1])
+    assert {name[:4] for name in _names(output / "pictures")} == {"a_09"}
+    assert "neighbour of it, -2, +2" in _facts(output, "a_02")["pictures_reason"]
+    for k in (10, 11):
+        (walk / f"a_{k}.png").unlink()
+    assert _run(run, walk, output, "--trajectory") == 2
+    assert "expected 5 frames or more that follow" in capsys.readouterr().err
+
+
+def test_motion_that_is_no_number_is_told(model, walk, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(Predictor, "motions_of_neighbours", lambda _, neighbours: {
+        index: np.full([2, 4, 4], np.nan) for index in neighbours.indices.tolist()})
+    assert _run(model, walk, tmp_path / "out", "--trajectory") == 2
+    message = capsys.readouterr().err
+    assert "finite motion" in message and "step 7" in message and "a_02" in message
+    assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+
+
 def test_pictures_of_neighbours(model, walk, tmp_path, capsys):
     assert _run(model, walk, tmp_path / "out", "--pictures") == 0
     assert "of 3 of 8 images" in capsys.readouterr().out
@@ -222,6 +266,20 @@ def test_stereo_models_have_no_pictures(tmp_path, walk, capsys):
     assert "--pictures: the model compares" in capsys.readouterr().err
 
 
+def test_what_can_be_seen_early_is_told_before_the_network_runs(
+        model, walk, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(predicting, "run_networks", None)
+    for name in ("a_03.png", "a_10.png"):
+        (walk / name).unlink()
+    assert _run(model, walk, tmp_path / "out", "--trajectory") == 2
+    assert "--trajectory: expected 3 frames" in capsys.readouterr().err
+    monkeypatch.setattr(predicting, "open_clip", None)
+    assert _run(model, walk, "") == 2 and "--output" in capsys.readouterr().err
+    assert _run(model, walk, tmp_path, "--frames_per_second=-1") == 2
+    assert "--frames_per_second: expected" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_mistakes_of_outputs(model, walk, tmp_path, capsys):
     bare = write_frames(tmp_path / "bare", ["a.png", "b.png"], size=SIZE)
     loop = brightness_video(tmp_path / "colour.mp4", count=2, size=SIZE)
@@ -240,22 +298,15 @@ def test_mistakes_of_outputs(model, walk, tmp_path, capsys):
         assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
 
 
-class ViewerFrame(tuple):
-    """Stands for the viewer's NamedTuple."""
-    def __new__(cls, name, image, depth, intrinsics):
-        return tuple.__new__(cls, (name, image, depth, intrinsics))
-
-
 @pytest.mark.parametrize("whole", [True, False])
-def test_what_the_viewer_is_given(whole, model, walk, tmp_path, monkeypatch):
+def test_what_the_viewer_is_given(whole, model, walk, tmp_path, monkeypatch, capsys):
     seen = []
 
     def write_viewer(path, title, frames, inverse_depth_range, world_from_camera=None,
                      unit="relative units"):
         seen.append((path, title, list(frames), inverse_depth_range, world_from_camera, unit))
 
-    monkeypatch.setitem(sys.modules, "tfdepth.prediction.viewer", types.SimpleNamespace(
-        ViewerFrame=ViewerFrame, write_viewer=write_viewer))
+    monkeypatch.setattr(predicting, "write_viewer", write_viewer)
     for name in NAMES[4:] if whole else ():
         (walk / name).unlink()
     assert _run(model, walk, tmp_path / "out", "--html", "--format=npy") == 0
@@ -269,8 +320,26 @@ def test_what_the_viewer_is_given(whole, model, walk, tmp_path, monkeypatch):
         np.testing.assert_array_equal(intrinsics, [[60, 0, 41], [0, 50, 19], [0, 0, 1]])
     assert len(frames) == (4 if whole else 8)
     assert (world_from_camera is not None) == whole
+    said = capsys.readouterr().out
+    assert ("no path of the camera: frames are too few, or do not follow" in said) == (not whole)
     if whole:
         assert world_from_camera.shape == (4, 4, 4)
+
+
+def test_the_page_holds_frames_depth_and_path(model, walk, tmp_path):
+    for name in NAMES[4:]:
+        (walk / name).unlink()
+    assert _run(model, walk, tmp_path / "out", "--html", "--trajectory", "--format=npy") == 0
+    page = Page(tmp_path / "out" / "viewer.html")
+    assert [frame["name"] for frame in page.frames] == [name[:-4] for name in NAMES[:4]]
+    for frame in page.frames:
+        depth, rows, columns = read_depth(frame)
+        expected = np.load(tmp_path / "out" / "depth" / f"{frame['name']}.npy")
+        np.testing.assert_allclose(depth, expected[np.ix_(rows, columns)], rtol=1e-3)
+        np.testing.assert_array_equal(frame["intrinsics"], [60, 0, 41, 0, 50, 19, 0, 0, 1])
+    np.testing.assert_allclose(
+        np.reshape(page.facts["worldFromCamera"], [4, 4, 4]),
+        read_poses(str(tmp_path / "out" / "trajectory" / "kitti.txt")), atol=1e-5)
 
 
 @pytest.mark.parametrize("stop_at", [1, 3])
@@ -285,11 +354,21 @@ def test_stopped_midway_no_half_file_stays(stop_at, model, walk, tmp_path, monke
         return real(*arguments)
     monkeypatch.setattr(predicting, "_full_depth", dying)
     output = tmp_path / "out"
+    output.mkdir()
+    (output / "colour.mp4").write_text("of an earlier run, which descriptions must not name")
     assert _run(model, walk, output, "--video", "--pointcloud") == 130
     assert _names(output) == ["depth", "points"]
     assert _names(output / "points") == [f"{name[:-4]}.ply" for name in NAMES[:stop_at]]
     assert _names(output / "depth") == sorted(
         name[:-4] + suffix for name in NAMES[:stop_at] for suffix in (".json", ".png"))
+
+
+def test_sigterm_leaves_no_temporary_file(model, walk, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(predicting, "_full_depth",
+                        lambda *_: os.kill(os.getpid(), signal.SIGTERM) or time.sleep(9))
+    assert _run(model, walk, tmp_path / "out", "--video") == 143
+    assert "ended by SIGTERM; the same command starts anew" in capsys.readouterr().err
+    assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
 
 
 def test_a_full_disk_is_told(model, walk, tmp_path, monkeypatch, capsys):
@@ -309,7 +388,10 @@ print(code, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 
 @pytest.mark.slow
-def test_memory_does_not_grow_with_the_length(model, tmp_path):
+def test_memory_does_not_grow_with_the_length(tmp_path):
+    size = (128, 416)
+    config = ExperimentConfig(SfMLearnerConfig(), DataConfig(size=size))
+    model = _save_run(tmp_path / "run", config, build_system(config.system, (-1, 1)), size)
     tools = pathlib.Path(predicting.__file__).parents[2] / "tools"
     peaks = {}
     for count in (50, 500):
@@ -323,7 +405,7 @@ def test_memory_does_not_grow_with_the_length(model, tmp_path):
         assert code == 0 and len(_names(tmp_path / f"out{count}" / "depth")) == 2 * count
         peaks[count] = peak / 1024
     print(peaks)  # MiB
-    assert peaks[500] < peaks[50] + 15  # 450 frames more are 25 MiB as they are
+    assert peaks[500] < peaks[50] + 30  # 450 depth maps more are 91 MiB
 
 
 def test_a_stream_as_a_video(model, tmp_path):
@@ -331,4 +413,14 @@ def test_a_stream_as_a_video(model, tmp_path):
     stream = convert(source, tmp_path / "ride.h264")
     assert _run(model, stream, tmp_path / "out", "--format=npy") == 0
     assert len(_names(tmp_path / "out" / "depth")) == 10
-    assert video.read_header(str(tmp_path / "out" / "colour.mp4")).count == 5
+    # Nobody knows how fast it was taken.
+    assert video.read_header(str(tmp_path / "out" / "colour.mp4"))[1:] == (10, 5)
+    assert _run(model, stream, tmp_path / "out", "--trajectory") == 0
+    facts = json.loads((tmp_path / "out" / "trajectory" / "trajectory.json").read_text())
+    assert facts["frames_per_second"] == 10 and "supposed" in facts["times_are"]
+    assert _run(model, stream, tmp_path / "out", "--trajectory", "--frames_per_second=20") == 0
+    times = read_tum(tmp_path / "out" / "trajectory" / "tum.txt").timestamps
+    np.testing.assert_allclose(times, np.arange(5) / 20)
+    facts = json.loads((tmp_path / "out" / "trajectory" / "trajectory.json").read_text())
+    assert facts["times_are"] == "of --frames_per_second"
+    assert video.read_header(str(tmp_path / "out" / "colour.mp4")).rate == 20

@@ -1,13 +1,11 @@
 """The page of `predict --html`: its data read back, and the page itself in headless Chromium."""
 import base64
-import html.parser
 import io
 import json
 import pathlib
 import re
 import shutil
 import tracemalloc
-import zlib
 
 import numpy as np
 import pytest
@@ -18,6 +16,7 @@ from tfdepth.checks import UserError
 from tfdepth.data import images
 from tfdepth.evaluation.plots import colour_depth
 from tfdepth.prediction.viewer import ViewerFrame, write_viewer
+from viewer_page import Page, read_depth
 
 SIZE = (72, 110)
 INTRINSICS = np.array([[80.0, 0, 47.3], [0, 95.0, 30.6], [0, 0, 1]])
@@ -74,60 +73,14 @@ def random_frame(size, name="frame.png", seed=0, depths=(1.0, 90.0)):
 # ------------------------------------------------------------------------------ what is written
 
 
-class _Page(html.parser.HTMLParser):
-    """The elements of a page as a browser would find them."""
-
-    def __init__(self, path):
-        super().__init__()
-        self.scripts, self.texts, self._open = [], {}, []
-        self.feed(path.read_text(encoding="utf-8"))
-        self.facts = next(json.loads(text) for attributes, text in self.scripts
-                          if attributes.get("id") == "facts")
-        self.frames = [json.loads(text) for attributes, text in self.scripts
-                       if attributes.get("class") == "frame"]
-
-    def handle_starttag(self, tag, attrs):
-        self._open.append(tag)
-        if tag == "script":
-            self.scripts.append([dict(attrs), ""])
-
-    def handle_endtag(self, tag):
-        while self._open.pop() != tag:
-            pass
-
-    def handle_data(self, data):
-        if self._open and self._open[-1] == "script":
-            self.scripts[-1][1] += data
-        elif self._open:
-            self.texts[self._open[-1]] = self.texts.get(self._open[-1], "") + data
-
-
-def _read_depth(frame):
-    """Depth [R, C] and its pixels (rows, columns), from the words in viewer.py's docstring."""
-    packed = zlib.decompress(base64.b64decode(frame["depth"]))
-    rows, columns = frame["grid"]
-    low, high = np.frombuffer(packed, np.uint8).reshape(2, rows, columns).astype(int)
-    numbers = np.zeros([rows + 1, columns + 1], int)
-    for row in range(rows):
-        for column in range(columns):
-            signed_last = low[row, column] + 256 * high[row, column]
-            rest = -(signed_last + 1) // 2 if signed_last % 2 else signed_last // 2
-            numbers[row + 1, column + 1] = (
-                rest + numbers[row + 1, column] + numbers[row, column + 1]
-                - numbers[row, column]) % 65536
-    depth = frame["nearest"] * np.exp(frame["step"] * numbers[1:, 1:])
-    return depth, *(frame["offset"] + frame["stride"] * np.arange(count)
-                    for count in (rows, columns))
-
-
 @pytest.mark.parametrize("size, stride, depths", [
     ((37, 52), 1, (1.0, 90.0)), ((29, 800), 2, (0.02, 3.0)), ((1300, 23), 3, (1.0, 5.0)),
     ((640, 3), 1, (5.0, 5.0)), ((21, 17), 1, (1e-6, 1e30))])
 def test_depth_is_kept(tmp_path, size, stride, depths):
     frame = random_frame(size, depths=depths)
     write_viewer(tmp_path / "page.html", "A clip", [frame], RANGE)
-    found, = _Page(tmp_path / "page.html").frames
-    depth, rows, columns = _read_depth(found)
+    found, = Page(tmp_path / "page.html").frames
+    depth, rows, columns = read_depth(found)
     assert found["stride"] == stride and max(depth.shape) <= 640
     for places, side in ((rows, size[0]), (columns, size[1])):  # evenly over the whole frame
         assert 0 <= places[0] < stride and side - stride <= places[-1] < side
@@ -143,7 +96,7 @@ def test_pictures_and_facts(tmp_path):
     frames = [random_frame((60, 40)), ViewerFrame("b", image, np.ones([200, 1500]), INTRINSICS)]
     poses = world_from_camera()[:2]
     write_viewer(tmp_path / "new" / "page.html", "A clip", frames, RANGE, poses, "metres")
-    page = _Page(tmp_path / "new" / "page.html")
+    page = Page(tmp_path / "new" / "page.html")
     sizes = [Image.open(io.BytesIO(base64.b64decode(frame["image"]))).size
              for frame in page.frames]
     assert sizes == [(40, 60), (1280, 171)]
@@ -157,7 +110,7 @@ def test_pictures_and_facts(tmp_path):
     inverse = np.linspace(RANGE[0], RANGE[1], 257)[:-1] + 0.5 * (RANGE[1] - RANGE[0]) / 256
     np.testing.assert_array_equal(palette, colour_depth(1 / inverse[np.newaxis], *RANGE)[0])
     write_viewer(tmp_path / "page.html", "A clip", frames, RANGE)
-    assert _Page(tmp_path / "page.html").facts["worldFromCamera"] is None
+    assert Page(tmp_path / "page.html").facts["worldFromCamera"] is None
 
 
 @pytest.mark.parametrize("text", [HOSTILE, "</script></title><img src=x onerror=alert(1)>",
@@ -165,7 +118,7 @@ def test_pictures_and_facts(tmp_path):
                                   "stra\u00dfe \u2028 \U0001f697"])
 def test_names_are_text(tmp_path, text):
     write_viewer(tmp_path / "page.html", text, [random_frame((8, 9), text)], RANGE)
-    page = _Page(tmp_path / "page.html")
+    page = Page(tmp_path / "page.html")
     assert page.texts["title"] == page.texts["h1"] == text
     assert [frame["name"] for frame in page.frames] == [text]
     assert [sorted(attributes) for attributes, _ in page.scripts] == [
@@ -176,7 +129,7 @@ def test_names_are_text(tmp_path, text):
 def test_a_name_that_is_no_text(tmp_path):
     name = b"caf\xe9.png".decode("utf-8", "surrogateescape")
     write_viewer(tmp_path / "page.html", name, [random_frame((8, 9), name)], RANGE)
-    page = _Page(tmp_path / "page.html")
+    page = Page(tmp_path / "page.html")
     assert page.texts["h1"] == "caf?.png" and page.frames[0]["name"] == name
 
 

@@ -32,8 +32,8 @@ def run(text, body, define=None, config=False, arguments=(), argv=None):
       arguments: names of positional arguments.
       argv: the command line without the program; None = sys.argv[1:].
 
-    Returns: the exit code: 2 for a mistake of the user, 130 after Ctrl-C, 0 after SIGTERM where a
-      tool heeds it (tfdepth.stopping), 1 for a failed run.
+    Returns: the exit code: 2 for a mistake of the user, 130 after Ctrl-C, after SIGTERM as the tool
+      says (tfdepth.stopping), 1 for a failed run.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     tool = text.split(":")[0].split("/")[-1].strip()

@@ -14,24 +14,34 @@ def cache_path(*names: str) -> str:
 
 
 @contextlib.contextmanager
-def open_atomically(path: Path) -> Iterator[BinaryIO]:
-    """A binary file to write, which takes the name `path` when the block has ended.
+def written_atomically(path: Path) -> Iterator[pathlib.Path]:
+    """Where to write a file, which takes the name `path` when the block has ended.
 
     A reader sees the old file or the new one, never half of it. Missing folders are made. When the
     block raises, what it wrote is gone.
 
     Raises:
-      OSError: as `open` does.
+      OSError: the folder or the file cannot be made.
     """
     path = pathlib.Path(path).expanduser()
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with open(temporary, "wb") as file:
-            yield file
+        yield temporary
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)  # still there only when something failed
+
+
+@contextlib.contextmanager
+def open_atomically(path: Path) -> Iterator[BinaryIO]:
+    """A binary file to write, which takes the name `path` at the end; see `written_atomically`.
+
+    Raises:
+      OSError: as `open` does.
+    """
+    with written_atomically(path) as temporary, open(temporary, "wb") as file:
+        yield file
 
 
 def write_atomically(path: Path, content: Union[str, bytes]):

@@ -3,6 +3,7 @@
 Shape letters: B batch, S sources, N frames, H rows, W columns (the network's size). Memory does
 not grow with N.
 """
+import collections
 import itertools
 from typing import NamedTuple, Optional
 
@@ -25,6 +26,8 @@ from tfdepth.systems import build_system
 BATCH_SIZE = 8  # images a forward pass
 NO_MOTION = ("the model was trained on stereo pairs alone, or on measured depth, and predicts no "
              "motion.")
+NO_CAMERA = ("found none. --intrinsics names a camera file, or intrinsics.json lies beside the "
+             "images.")
 
 
 class SeenFrame(NamedTuple):
@@ -46,7 +49,8 @@ class Predictor:
       step: of the checkpoint, for reports.
       scale: Scale that was measured of this checkpoint, or None.
       size: (H, W).
-      offsets: S frame offsets of the sources from the target, ascending.
+      offsets: S offsets of the sources from the target, ascending, in steps of `frame_gap`.
+      frame_gap: frames between neighbours in training; closer ones move less than it knows.
       depth_of_batch: function of float32 tensors: images [B, H, W, 3] in [0, 1], the frames before
         them, which only systems look at that need them, and cameras [B, 3, 3], as `System` says;
         -> depth [B, H, W, 1].
@@ -56,6 +60,7 @@ class Predictor:
         """Args: as the attributes of these names."""
         self.system, self.config, self.step, self.scale = system, config, step, scale
         self.size, self.offsets = tuple(config.data.size), tuple(config.data.offsets)
+        self.frame_gap = config.data.frame_gap
         # One graph for all batch sizes: the last batch of a clip is a small one.
         images = tf.TensorSpec([None, *self.size, 3])
         sources = tf.TensorSpec([None, len(self.offsets), *self.size, 3])
@@ -157,8 +162,7 @@ class Predictor:
             return tf.eye(3)
         if intrinsics is None:
             raise UserError(f"{name}: expected its camera, as {type(self.system).__name__} scales "
-                            "depth by the focal length; found none. --intrinsics names a camera "
-                            "file, or intrinsics.json lies beside the images.")
+                            f"depth by the focal length; {NO_CAMERA}")
         return self.resized_camera(intrinsics, size)
 
     def resized_camera(self, intrinsics, size):
@@ -169,7 +173,7 @@ class Predictor:
     def depths_of_files(self, paths, follows=None, intrinsics=None):
         """(image [H, W, 3] in [0, 1], depth [H, W]) of image files, in order; float32.
 
-        Depth is > 0. Systems that need the frame before get it where
+        Depth is > 0. Systems that need the frame before get the one `frame_gap` before where
         there is one, elsewhere the frame itself.
 
         Args: paths: N files. follows: N bools, whether the file before shows the frame before;
@@ -188,16 +192,19 @@ class Predictor:
         Args: frames: iterable of SeenFrame, or of anything with its fields.
         Raises: UserError: if the system needs a camera that is unknown.
         """
-        last = None
+        passed = collections.deque(maxlen=self.frame_gap)  # the last ones, neighbours in time
         frames = iter(frames)
         while batch := list(itertools.islice(frames, BATCH_SIZE)):
             images = np.stack([self.resized(frame.image) for frame in batch])
-            before = np.concatenate([images[:1] if last is None else last, images[:-1]])
-            follows = np.array([frame.follows for frame in batch])[:, None, None, None]
+            before = []
+            for frame, image in zip(batch, images):
+                if not frame.follows:
+                    passed.clear()
+                before.append(passed[0] if len(passed) == self.frame_gap else image)
+                passed.append(image)
             cameras = tf.stack([self._camera(frame.label, frame.intrinsics, frame.image.shape[:2])
                                 for frame in batch])
-            depths = self.depth_of_batch(images, np.where(follows, before, images), cameras)
-            last = images[-1:]
+            depths = self.depth_of_batch(images, np.stack(before), cameras)
             yield from zip(batch, images, depths.numpy()[..., 0])
 
     def motions_of_files(self, paths):

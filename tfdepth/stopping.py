@@ -10,18 +10,18 @@ import threading
 
 
 class Terminated(SystemExit):
-    """SIGTERM ended the work, and the same command goes on with it. Its text says from where."""
+    """SIGTERM ended the work. The text says whether, and from where, the same command goes on."""
 
     def __init__(self, text, code=0):
         super().__init__(text)
         self.code = code    # also of a script that does not catch it
 
 
-def ended_by_sigterm():
-    """A context in which SIGTERM raises Terminated at once."""
+def ended_by_sigterm(text="the same command goes on", code=0):
+    """A context in which SIGTERM raises Terminated at once, with `text` and an exit code."""
     def end(number, _):
         signal.signal(number, signal.SIG_IGN)     # what is tidied up on the way out, is
-        raise Terminated("the same command goes on")
+        raise Terminated(text, code)
     return _handled({signal.SIGTERM: end})
 
 

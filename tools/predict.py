@@ -9,7 +9,7 @@ the folder OUTPUT:
   depth/NAME.npy, .npz       float32, depth itself; .npz: the arrays "depth" and,   --format npy,
                              where it is known, "intrinsics"                        --format npz
   depth/NAME.json            what the numbers are: kind, scale and why, divisor,    always
-                             camera, model, sizes; written last
+                             camera, model, sizes; written after its depth file
   colour/NAME.png            inverse depth in colours (near is bright), one range   of images
                              for all
   colour.mp4                 frames and their depth in colours, H.264               of a video, or
@@ -64,6 +64,9 @@ from tfdepth import console  # first: it refuses an unsupported Python
 
 from absl import flags
 
+from tfdepth.checks import UserError
+from tfdepth.stopping import ended_by_sigterm
+
 
 def define_flags(values):
     flags.DEFINE_string("model", None, "the run's folder", flag_values=values, required=True)
@@ -72,8 +75,9 @@ def define_flags(values):
     flags.DEFINE_string("output", "", "folder for the results, made if missing",
                         flag_values=values)
     flags.DEFINE_string("format", "png", "of depth: png, npy or npz", flag_values=values)
-    flags.DEFINE_bool("video", None, "colours as a video, not as pictures, or --novideo; a folder's "
-                      "frames play at 10 a second (default: a video gives a video)",
+    flags.DEFINE_bool("video", None, "colours as a video, not as pictures, or --novideo; plays "
+                      "as --frames_per_second says, of a folder else at 10 (default: a video gives "
+                      "a video)",
                       flag_values=values)
     flags.DEFINE_float("smooth", 0.0, "of the colours alone: share of the frames before, 0 to below "
                        "1; flickers less, and what moves leaves a trail. Depth files stay as the "
@@ -89,13 +93,18 @@ def define_flags(values):
                         "mixed_float16", flag_values=values)
     flags.DEFINE_string("calibrate", "", "METHOD=VALUE: measures what makes metres of depth; see "
                         "above", flag_values=values)
-    flags.DEFINE_float("frames_per_second", 0.0, "of the images, for --calibrate speed; 0: as a "
-                       "video's file says", flag_values=values)
+    flags.DEFINE_float("frames_per_second", 0.0, "of the input, for --calibrate speed, times of "
+                       "--trajectory and colour.mp4; 0: as a video's file says", flag_values=values)
 
 
 def predict(values):
     if values.calibrate:
+        from tfdepth.data import files, video
         from tfdepth.prediction.calibration import calibrate
+        if (values.output and values.calibrate.partition("=")[0] != "stereo_baseline"
+                and video.is_pipe(files.expand(values.input))):
+            raise UserError(f"--calibrate and --output: expected one of them, as {values.input} is "
+                            "a pipe, which can be read once; got both.")
         calibrate(values.model, values.calibrate, values.input, values.intrinsics,
                   values.precision, values.frames_per_second)
         if not values.output:
@@ -104,11 +113,12 @@ def predict(values):
     predict_files(values.model, values.input, values.output,
                   Outputs(values.format, values.video, values.smooth, values.pointcloud,
                           values.trajectory, values.pictures, values.html),
-                  values.intrinsics, values.precision)
+                  values.intrinsics, values.precision, values.frames_per_second)
 
 
 def main(argv=None):
-    return console.run(__doc__, predict, define_flags, argv=argv)
+    with ended_by_sigterm("the same command starts anew", code=143):  # as if not heeded
+        return console.run(__doc__, predict, define_flags, argv=argv)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Videos: their frames one by one, or decoded once into a cache of PNG frames.
 
 Raw camera streams are read as well, of a file or of a named pipe that a camera's program writes to.
-They say nothing of time: every frame is taken once, at the rate that ffmpeg supposes, 25 a second.
+They say nothing of time, so every frame is taken once, and the rate is unknown.
 
 The cache is $XDG_CACHE_HOME/tfdepth (or ~/.cache/tfdepth); a video has a folder there named by its
 absolute path, size and time of change. Frames are numbered in the video's own rate; where the file
@@ -143,16 +143,19 @@ def open_video(path: str, rate: float = 0) -> Iterator[Video]:
       UserError: the file is no video that ffmpeg can read, or, while frames are read, is damaged on
         the way.
     """
+    untimed = is_pipe(path) or path.lower().endswith(STREAM_SUFFIXES)
     output = ["-vf", f"fps={rate!r}:round=up"] if rate else []  # the frame shown then
-    if not rate and (is_pipe(path) or path.lower().endswith(STREAM_SUFFIXES)):
+    if untimed and not rate:
         output = ["-fps_mode", "passthrough"]
     with _ready_to_read(path) as readable:
-        stream = imageio_ffmpeg.read_frames(readable, pix_fmt="rgb24", output_params=output)
+        stream = imageio_ffmpeg.read_frames(  # ffmpeg takes "a:b" for a protocol
+            os.path.abspath(readable), pix_fmt="rgb24", output_params=output)
         try:
             try:
                 facts = next(stream)
                 count = int(facts.get("duration", 0) * (rate or facts["fps"]))
-                header = Header(facts["size"][::-1], float(facts["fps"]), count)
+                header = Header(  # of streams, ffmpeg supposes 25 frames a second
+                    facts["size"][::-1], 0.0 if untimed else float(facts["fps"]), count)
             except _BROKEN as error:
                 raise _unreadable(path, 0, error) from None
             yield Video(header, _frames(path, stream, header))

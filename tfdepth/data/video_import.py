@@ -130,6 +130,16 @@ def import_frames(source: str, output: str, frames_per_second: float = 0,
          f"{counts['holes']}")
 
 
+def frames_left_out(path: str) -> int:
+    """How many frames an import left out of a folder, whose numbers then are no times; 0 of any
+    other folder, or file."""
+    try:
+        with open(os.path.join(path, FACTS), encoding="utf-8") as file:
+            return int(json.load(file)["near_duplicates"])
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return 0  # no folder of ours
+
+
 def _open_source(path: str, frames_per_second: float) -> _Source:
     """Reads headers, not frames."""
     if not 0 <= frames_per_second < 1e4:
@@ -139,6 +149,9 @@ def _open_source(path: str, frames_per_second: float) -> _Source:
             raise UserError(f"{path}: expected a folder of images, or a video "
                             f"({', '.join(video.SUFFIXES)}); found another file.")
         header = video.read_header(path)
+        if frames_per_second and not header.rate:
+            raise UserError(f"--frames_per_second: expected 0 for {path}, a stream, which does not "
+                            f"say how fast it was taken; got {frames_per_second:g}.")
         if header.rate and frames_per_second > 1.1 * header.rate:
             raise UserError(f"--frames_per_second: expected at most what {path} has, "
                             f"{header.rate:g} on average; got {frames_per_second:g}.")

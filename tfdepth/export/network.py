@@ -13,8 +13,9 @@ import numpy as np
 import tensorflow as tf
 
 from tfdepth.export.sampling import network_frames, sample_requests
-from tfdepth.export.signatures import UNITS, described_maps, input_types
+from tfdepth.export.signatures import described_maps, input_types
 from tfdepth.export.verification import ExportFailed, relative_errors
+from tfdepth.runs.scale import UNITS
 
 REPEATS = 11
 TOLERANCE = 1e-3  # of float formats, whose kernels add up in another order

@@ -23,11 +23,9 @@ from tfdepth.data.pictures import resize_image
 from tfdepth.export.requests import (
     checked_files, checked_floats, checked_images, checked_intrinsics, checked_pair, checked_sizes)
 from tfdepth.geometry.camera import resize_intrinsics
+from tfdepth.runs.scale import UNITS
 
 DEFAULT = tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY
-
-# What `Predictor.describe_scale` calls the scale -> the unit of depth and of translations.
-UNITS = {"metric": "metres", "relative": "the model's own unit"}
 
 
 def served_functions(predictor):

@@ -12,9 +12,11 @@ import numpy as np
 from tfdepth.checks import UserError, check_choice
 from tfdepth.data import files
 from tfdepth.geometry.ground import COLUMNS, MAX_TILT, MIN_SHARE, ROWS
-from tfdepth.inference import load_predictor
+from tfdepth.inference import NO_MOTION, load_predictor
 from tfdepth.prediction import factors
 from tfdepth.prediction.observing import observe_depth, observe_motion
+from tfdepth.prediction.running import no_camera
+from tfdepth.prediction.trajectory import check_rate
 from tfdepth.prediction.true_depth import MeasuredDepth, read_distances
 from tfdepth.prediction.true_motion import steady_speed, true_lengths
 from tfdepth.runs.checkpoints import fingerprint
@@ -37,7 +39,7 @@ class Request(NamedTuple):
     frames_per_second: float   # 0 = unknown
 
     def frames(self):
-        """Yields `Seen` of each image."""
+        """Yields `ObservedFrame` of each image."""
         return observe_depth(self.predictor, self.source, self.camera, self.model)
 
     def metres(self, method, what):
@@ -70,9 +72,7 @@ def calibrate(model, method, source="", camera="", precision="float32", frames_p
     name, _, value = str(method).partition("=")
     check_choice("--calibrate", name, METHODS)
     check_choice("--precision", precision, PRECISIONS)
-    if not 0 <= frames_per_second < 1e4:
-        raise UserError("--frames_per_second: expected a number above 0; got "
-                        f"{frames_per_second:g}.")
+    check_rate(frames_per_second)
     row = METHODS[name]
     predictor = load_predictor(model, precision, calibrated=False)
     measured, what = row.measure(Request(predictor, model, value, source, camera, frames_per_second))
@@ -114,9 +114,7 @@ def _camera_height(request):
     found = []
     for frame in request.frames():
         if frame.intrinsics is None:
-            raise UserError(f"--calibrate camera_height: expected the camera of {request.source}; "
-                            "found none. --intrinsics names a camera file, or intrinsics.json lies "
-                            "beside the images.")
+            raise no_camera("--calibrate camera_height", request.source)
         found.append(factors.of_camera_height(frame.network_depth, frame.intrinsics, metres))
     ratios = [factor for factor in found if factor is not None]
     if 2 * len(ratios) < len(found):
@@ -154,14 +152,13 @@ def _distance(request):
 
 def _speed(request):
     if not request.predictor.system.predicts_motion:
-        raise UserError("--calibrate speed: expected a model that predicts motion; this one was "
-                        "trained on stereo pairs alone, or on measured depth.")
+        raise UserError(f"--calibrate speed: {NO_MOTION}")
     seen = observe_motion(request.predictor, request.source, request.camera, request.model)
     if not len(seen.steps):
         raise UserError(f"--calibrate speed: {request.source}: expected a video, or images of one "
                         "size numbered without gaps, as many as the model sees at once; found none "
                         f"in {len(seen.names)} images.")
-    truth = true_lengths(request.value, request.source, seen.names, seen.steps,
+    truth = true_lengths(request.value, request.source, seen.names, seen.numbers, seen.steps,
                          request.frames_per_second or seen.rate)
     shortest = STANDING * (seen.steps[:, 1] - seen.steps[:, 0])
     measured = factors.of_steps(seen.lengths, truth, shortest)

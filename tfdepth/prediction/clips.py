@@ -3,6 +3,7 @@
 Its frames come one by one, once; a stream cannot be read twice. Shape letters: h, w of a frame.
 """
 import contextlib
+import json
 import os
 from typing import Iterator, NamedTuple, Optional, Tuple
 
@@ -39,6 +40,7 @@ class Clip(NamedTuple):
     count: int                         # frames; of a video, as it promises; 0 = nobody knows
     rate: float                        # frames a second; 0 = nobody knows
     frames: Iterator[Frame]            # to be gone through once
+    follows: Tuple[bool, ...] = ()     # `Frame.follows` of image files
     warnings: Tuple[str, ...] = ()     # lines for the user
 
     @property
@@ -51,8 +53,8 @@ def open_clip(source, camera="", model="") -> Iterator[Clip]:
     """Finds the images and reads their headers, or opens the video.
 
     The camera is that of `camera`, a file or JSON text, or of intrinsics.json beside the images, or
-    of <name>.json or intrinsics.json beside a video, where there is one, or else the one that the
-    run folder `model` learned from images of this shape.
+    of <name>.json (of JSON with "units") or intrinsics.json beside a video, where there is one, or
+    else the one that the run folder `model` learned from images of this shape.
 
     Raises:
       UserError: no such input, a folder without images or with two of one name, an image that
@@ -73,15 +75,24 @@ def open_clip(source, camera="", model="") -> Iterator[Clip]:
 
 
 def _clip_of_video(source, opened, camera) -> Clip:
-    camera = _find_camera(camera, (f"{os.path.splitext(source)[0]}.json",
-                                   os.path.join(os.path.dirname(source),
-                                                intrinsics_file.FILE_NAME)))
+    own = f"{os.path.splitext(source)[0]}.json"
+    beside = os.path.join(os.path.dirname(source), intrinsics_file.FILE_NAME)
+    camera = _find_camera(camera, (own, beside) if _has_units(own) else (beside,))
     size = opened.header.size
     intrinsics = intrinsics_file.read_intrinsics(camera, size) if camera else None
     frames = (Frame(f"{number:06d}", os.path.abspath(source), f"{source}, frame {number}", number,
                     number > 0, image, intrinsics)
               for number, image in enumerate(opened.frames))
     return Clip(source, (), (size,), camera, opened.header.count, opened.header.rate, frames)
+
+
+def _has_units(path) -> bool:
+    """Whether a file is a camera file, and not some other JSON of a video's name."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return "units" in dict(json.load(file))
+    except (OSError, ValueError, TypeError, RecursionError):
+        return False
 
 
 def _clip_of_images(source, camera) -> Clip:
@@ -106,7 +117,8 @@ def _clip_of_images(source, camera) -> Clip:
     frames = (Frame(stem, os.path.abspath(path), path, number, is_next, image, by_size[size])
               for stem, path, number, is_next, image, size in zip(
                   by_stem, paths, numbers, neighbours, images_of_files(paths), sizes))
-    return Clip(source, paths, tuple(by_size), camera, len(paths), 0.0, frames, _turned(paths))
+    return Clip(source, paths, tuple(by_size), camera, len(paths), 0.0, frames, tuple(neighbours),
+                _turned(paths))
 
 
 def _with_learned_camera(clip, model) -> Clip:

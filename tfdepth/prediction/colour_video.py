@@ -11,6 +11,7 @@ import numpy as np
 
 from tfdepth.checks import UserError
 from tfdepth.data import files, video
+from tfdepth.files import written_atomically
 
 _QUALITY = ["-crf", "18", "-f", "mp4", "-movflags", "+faststart"]  # all but invisible losses
 
@@ -30,30 +31,29 @@ def open_colour_video(path: pathlib.Path, rate: float):
     Args: path: .mp4; appears whole, at the end, or not at all. rate: frames a second, > 0.
     Raises: UserError: the video cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    writer = None
+    with written_atomically(path) as temporary:
+        writer = None
 
-    def write(picture):
-        nonlocal writer
-        with _worded(path):
-            if writer is None:
-                height, width = picture.shape[:2]
-                writer = imageio_ffmpeg.write_frames(
-                    str(temporary), (width, height), fps=rate, codec="libx264", quality=None,
-                    macro_block_size=1, ffmpeg_log_level="fatal", output_params=list(_QUALITY))
-                writer.send(None)
-            writer.send(np.ascontiguousarray(picture))
+        def write(picture):
+            nonlocal writer
+            with _worded(path):
+                if writer is None:
+                    height, width = picture.shape[:2]
+                    writer = imageio_ffmpeg.write_frames(
+                        os.path.abspath(temporary),  # ffmpeg takes "a:b" for a protocol
+                        (width, height), fps=rate, codec="libx264", quality=None,
+                        macro_block_size=1, ffmpeg_log_level="fatal", output_params=list(_QUALITY))
+                    writer.send(None)
+                writer.send(np.ascontiguousarray(picture))
 
-    try:
-        yield write
-        with _worded(path):
-            writer.close()
-            video.read_header(str(temporary))  # its index comes last; a full disk leaves none
-            os.replace(temporary, path)
-    finally:
-        if writer is not None:
-            writer.close()
-        temporary.unlink(missing_ok=True)
+        try:
+            yield write
+            with _worded(path):
+                writer.close()
+                video.read_header(str(temporary))  # its index comes last; a full disk leaves none
+        finally:
+            if writer is not None:
+                writer.close()
 
 
 @contextlib.contextmanager
@@ -61,5 +61,4 @@ def _worded(path):
     try:
         yield
     except (OSError, UserError) as error:
-        raise UserError(f"{path}: cannot write the video; is the disk full? "
-                        f"({files.one_line(error)})") from None
+        raise UserError(f"{path}: cannot write the video; {files.one_line(error)}") from None

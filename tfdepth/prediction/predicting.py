@@ -28,12 +28,14 @@ from tfdepth.prediction.running import no_camera, progress, run_networks
 from tfdepth.prediction.smoothing import Smoothing
 from tfdepth.prediction.spool import Spool
 from tfdepth.prediction.trajectory import (
-    SUPPOSED_RATE, check_parts, find_parts, write_trajectories)
+    check_parts, check_rate, find_parts, find_rate, write_trajectories)
+from tfdepth.prediction.true_motion import check_numbers
+from tfdepth.prediction.viewer import ViewerFrame, write_viewer
 from tfdepth.prediction.writing import FORMATS, range_of_clip, write_depth
+from tfdepth.runs.scale import UNITS
 from tfdepth.systems.base import PRECISIONS
 
 COLOUR_VIDEO, VIEWER = "colour.mp4", "viewer.html"
-UNITS = {"metric": "metres", "relative": "relative units"}  # by what Predictor.describe_scale says
 
 
 class Outputs(NamedTuple):
@@ -48,7 +50,7 @@ class Outputs(NamedTuple):
 
 
 def predict_files(model, source, output, outputs=Outputs(), camera="", precision="float32",
-                  show=print):
+                  frames_per_second=0.0, show=print):
     """Writes depth, pictures and descriptions of images; see tools/predict.py.
 
     The network's depth, or, as the system was published, its inverse, is resized to the image
@@ -61,6 +63,7 @@ def predict_files(model, source, output, outputs=Outputs(), camera="", precision
       outputs: Outputs.
       camera: a camera file, or its JSON text, for all images; "" = as `open_clip` finds it.
       precision: of the networks, see systems.base.PRECISIONS.
+      frames_per_second: of the source; 0 = as a video's file says.
       show: called with lines of text for the user.
 
     Raises:
@@ -70,15 +73,20 @@ def predict_files(model, source, output, outputs=Outputs(), camera="", precision
     """
     check_choice("--format", outputs.file_format, FORMATS)
     check_choice("--precision", precision, PRECISIONS)
+    check_rate(frames_per_second)
     smoothing, start = Smoothing(outputs.smooth), time.monotonic()
+    if not output:
+        raise UserError("--output: expected a folder; got an empty path.")
+    if frames_per_second and outputs.trajectory:
+        check_numbers(source)
     with open_clip(source, camera, model) as clip:
         if outputs.video is None:
             outputs = outputs._replace(video=clip.is_video)
         _check_clip(clip, outputs)
         predictor = load_predictor(model, precision)
-        _check_system(predictor.system, clip, outputs)
+        _check_system(predictor, clip, outputs)
         scale = predictor.describe_scale()
-        unit = UNITS[scale["scale"]]
+        unit, rate = UNITS[scale["scale"]], find_rate(frames_per_second, clip.rate)
         for line in clip.warnings:
             show(line)
         folder = pathlib.Path(output).expanduser()
@@ -96,16 +104,17 @@ def predict_files(model, source, output, outputs=Outputs(), camera="", precision
                      "system": type(predictor.system).__name__, "checkpoint_step": predictor.step,
                      **scale}
             follows = [frame.follows for frame in frames]
-            parts = find_parts(follows, predicted.motions, predictor.offsets)
+            parts = find_parts(follows, predicted.motions, predictor.offsets, predictor.frame_gap)
             if outputs.trajectory:
-                check_parts(parts, follows, predictor.offsets)
-            clamped = _write_frames(folder, predicted, spool, predictor, clip_range, clip.rate,
-                                    smoothing, outputs, unit, facts)
+                check_parts(follows, predictor.offsets, predictor.frame_gap, parts)
+            clamped = _write_frames(folder, predicted, spool, predictor, clip_range,
+                                    rate.frames_per_second, smoothing, outputs, unit, facts)
             if outputs.trajectory:
                 write_trajectories(folder / "trajectory", parts, [each.name for each in frames],
-                                   [each.number for each in frames], clip.rate, facts, show)
+                                   [each.number for each in frames], rate, facts, show)
             if outputs.html:
-                _write_viewer(folder, clip, predicted, spool, predictor, clip_range, parts, unit)
+                _write_viewer(folder, clip, predicted, spool, predictor, clip_range, parts, unit,
+                              show)
     seconds = time.monotonic() - start
     stored = (f"16-bit PNG, depth x {clip_range.divisor:g}" if outputs.file_format == "png" else
               f"float32 .{outputs.file_format}")
@@ -120,9 +129,11 @@ def predict_files(model, source, output, outputs=Outputs(), camera="", precision
         show(f"wrote what the model has to show of {len(predicted.pictures)} of {len(frames)} "
              f"images to {folder / 'pictures'}"
              + (f"; {without} lack a neighbour" if without else ""))
-    if predictor.system.needs_previous and not all(follows):
-        show(f"{follows.count(False)} of {len(frames)} images have no frame "
-             "before them; the model saw these twice")
+    if predictor.system.needs_previous:
+        alone = sum(_before(frames, k, predictor.frame_gap) is None for k in range(len(frames)))
+        if alone:
+            show(f"{alone} of {len(frames)} images have no frame {_gap(predictor)}before them; the "
+                 "model saw these twice")
     show(f"{len(frames)} frames in {seconds:.1f} seconds, {len(frames) / seconds:.2f} frames/s "
          "with start and writing")
     if clamped:
@@ -140,9 +151,12 @@ def _check_clip(clip, outputs):
                         f"{len(clip.sizes)} sizes.")
 
 
-def _check_system(system, clip, outputs):
+def _check_system(predictor, clip, outputs):
+    system = predictor.system
     if outputs.trajectory and not system.predicts_motion:
         raise UserError(f"--trajectory: {NO_MOTION}")
+    if outputs.trajectory and not clip.is_video:
+        check_parts(clip.follows, predictor.offsets, predictor.frame_gap)
     if outputs.pictures and system.stereo:
         raise UserError("--pictures: the model compares with the other camera's picture, which "
                         "nobody has here; its evaluation draws them.")
@@ -153,8 +167,6 @@ def _check_system(system, clip, outputs):
 @contextlib.contextmanager
 def _output(clip, output, outputs):
     """Makes the output folders, and a Spool in there."""
-    if not output:
-        raise UserError("--output: expected a folder; got an empty path.")
     folder = pathlib.Path(output).expanduser()
     names = ["depth"] + [name for wanted, name in (
         (not outputs.video, "colour"), (outputs.pointcloud, "points"),
@@ -192,8 +204,8 @@ def _write_frames(folder, predicted, spool, predictor, clip_range, rate, smoothi
     clamped, frames, system = 0, predicted.frames, predictor.system
     with contextlib.ExitStack() as stack:
         if outputs.video:
-            write_picture = stack.enter_context(open_colour_video(
-                folder / COLOUR_VIDEO, rate or SUPPOSED_RATE))
+            (folder / COLOUR_VIDEO).unlink(missing_ok=True)  # descriptions name it from now on
+            write_picture = stack.enter_context(open_colour_video(folder / COLOUR_VIDEO, rate))
         for k, frame in enumerate(progress(frames, "writing", len(frames))):
             network_depth = _depth(spool, predictor, frame)
             depth = _full_depth(network_depth, frame, predictor)             # [h, w]
@@ -214,9 +226,9 @@ def _write_frames(folder, predicted, spool, predictor, clip_range, rate, smoothi
                 more["points_file"] = f"../points/{frame.name}.ply"
             if outputs.pictures:
                 more.update(_write_pictures(folder, frame.name, spool,
-                                            predicted.pictures.get(k, {}), system.offsets))
+                                            predicted.pictures.get(k, {}), predictor))
             if system.needs_previous:
-                more.update(_previous(frames, k))
+                more.update(_previous(frames, k, predictor))
             clamped += write_depth(
                 folder / "depth", frame.name, outputs.file_format, depth, clip_range.divisor,
                 frame.intrinsics, {
@@ -226,7 +238,7 @@ def _write_frames(folder, predicted, spool, predictor, clip_range, rate, smoothi
     return clamped
 
 
-def _write_pictures(folder, name, spool, pictures, offsets):
+def _write_pictures(folder, name, spool, pictures, predictor):
     """Writes pictures/NAME_<title>.png; returns what the description says of them."""
     listed = {}
     for title, place in pictures.items():
@@ -234,23 +246,34 @@ def _write_pictures(folder, name, spool, pictures, offsets):
         images.write_png(str(folder / "pictures" / file_name), spool.get_picture(place))
         listed[title] = f"../pictures/{file_name}"
     if not listed:
-        return {"pictures": None, "pictures_reason":
-                f"the clip lacks a neighbour of it, {', '.join(f'{k:+d}' for k in offsets)}"}
+        neighbours = ", ".join(f"{predictor.frame_gap * k:+d}" for k in predictor.offsets)
+        return {"pictures": None,
+                "pictures_reason": f"the clip lacks a neighbour of it, {neighbours}"}
     return {"pictures": listed}
 
 
-def _previous(frames, k):
+def _before(frames, k, gap):
+    """The frame `gap` before; None where they do not all follow."""
+    joined = k >= gap and all(frame.follows for frame in frames[k - gap + 1:k + 1])
+    return frames[k - gap] if joined else None
+
+
+def _gap(predictor):
+    return f"{predictor.frame_gap} " if predictor.frame_gap > 1 else ""
+
+
+def _previous(frames, k, predictor):
     """For the description: which image stood for the frame before."""
-    if frames[k].follows:
-        before = frames[k - 1]
+    before = _before(frames, k, predictor.frame_gap)
+    if before:
         of_one_file = before.path == frames[k].path
         return {"previous_frame": before.name if of_one_file else os.path.basename(before.path)}
     return {"previous_frame": None,
-            "previous_reason": "no frame before it was given; the model saw the image twice"}
+            "previous_reason": f"no frame {_gap(predictor)}before it was given; the model saw the "
+                               "image twice"}
 
 
-def _write_viewer(folder, clip, predicted, spool, predictor, clip_range, parts, unit):
-    from tfdepth.prediction.viewer import ViewerFrame, write_viewer
+def _write_viewer(folder, clip, predicted, spool, predictor, clip_range, parts, unit, show):
     whole = len(parts) == 1 and len(parts[0].world_from_camera) == len(predicted.frames)
     write_viewer(
         folder / VIEWER, os.path.basename(clip.source),
@@ -259,3 +282,14 @@ def _write_viewer(folder, clip, predicted, spool, predictor, clip_range, parts, 
                      frame.intrinsics)
          for frame in progress(predicted.frames, "viewer", len(predicted.frames))),
         clip_range.colours, parts[0].world_from_camera if whole else None, unit)
+    if not whole and len(predicted.frames) > 1:
+        show(f"the viewer shows no path of the camera: {_why_no_path(predictor)}")
+
+
+def _why_no_path(predictor):
+    if not predictor.system.predicts_motion:
+        return NO_MOTION
+    if predictor.frame_gap > 1:
+        return (f"the model learned from frames {predictor.frame_gap} apart (data.frame_gap), so "
+                "those in between have no place")
+    return "frames are too few, or do not follow one another all the way"

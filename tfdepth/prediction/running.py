@@ -11,11 +11,11 @@ from tqdm import tqdm
 
 from tfdepth.checks import UserError
 from tfdepth.data.neighbours import NeighbourWindow
-from tfdepth.inference import BATCH_SIZE
+from tfdepth.inference import BATCH_SIZE, NO_CAMERA
 from tfdepth.prediction.spool import Place
 
 
-class Predicted(NamedTuple):
+class PredictedFrame(NamedTuple):
     """A frame after the network ran; what is large waits in the spool."""
     name: str
     path: str
@@ -27,15 +27,15 @@ class Predicted(NamedTuple):
     image: Optional[Place]            # uint8 [h, w, 3]; only where it is needed again
 
 
-class Prediction(NamedTuple):
+class PredictedClip(NamedTuple):
     """All of a clip after the network ran."""
-    frames: List[Predicted]
+    frames: List[PredictedFrame]
     motions: Dict[int, np.ndarray]             # by target: source_from_target [S, 4, 4]
     pictures: Dict[int, Dict[str, Place]]      # by target: uint8 [H, W, 3] or [H, W] by title
 
 
 def run_networks(clip, predictor, spool, keep_images=False, with_motions=False,
-                 with_pictures=False) -> Prediction:
+                 with_pictures=False) -> PredictedClip:
     """Goes through a clip.
 
     Args:
@@ -47,23 +47,25 @@ def run_networks(clip, predictor, spool, keep_images=False, with_motions=False,
       with_pictures: whether to draw what else the system has to show.
 
     Raises:
-      UserError: a frame cannot be read, there is none, depth is not positive and finite, or the
-        camera is needed and nobody knows it.
+      UserError: a frame cannot be read, there is none, depth is not positive and finite, motion
+        not finite, or the camera is needed and nobody knows it.
     """
     frames, motions, pictures = [], {}, {}
-    window = NeighbourWindow(predictor.system.offsets, BATCH_SIZE)
+    window = neighbour_window(predictor)
 
     def look_around(ready):
         for neighbours in ready:
             if with_motions:
-                motions.update(predictor.motions_of_neighbours(neighbours))
+                found = predictor.motions_of_neighbours(neighbours)
+                check_motions(found, predictor, lambda index: frames[index].name)
+                motions.update(found)
             if with_pictures:
                 pictures.update(_look(neighbours, frames, predictor, spool))
 
     for frame, image, depth in predictor.depths_of_frames(
             progress(clip.frames, "predicting", clip.count)):
         check_depth(depth, predictor, frame)
-        frames.append(Predicted(
+        frames.append(PredictedFrame(
             frame.name, frame.path, frame.number, frame.follows, frame.image.shape[:2],
             frame.intrinsics, spool.put(depth.tobytes()),
             spool.put_picture(frame.image) if keep_images else None))
@@ -72,7 +74,13 @@ def run_networks(clip, predictor, spool, keep_images=False, with_motions=False,
     look_around(window.rest())
     if not frames:
         raise UserError(f"{clip.source}: expected frames; found none.")
-    return Prediction(frames, motions, pictures)
+    return PredictedClip(frames, motions, pictures)
+
+
+def neighbour_window(predictor) -> NeighbourWindow:
+    """One whose neighbours are as far apart as those that the model learned from."""
+    return NeighbourWindow([predictor.frame_gap * offset for offset in predictor.offsets],
+                           BATCH_SIZE)
 
 
 def _look(neighbours, frames, predictor, spool):
@@ -97,6 +105,14 @@ def check_depth(depth, predictor, frame):
                         f"step {predictor.step} is not so for {frame.label}. Did it diverge?")
 
 
+def check_motions(motions, predictor, name_of):
+    """Raises UserError unless motions, {index: [S, 4, 4]}, are finite; name_of: index -> name."""
+    for index, motion in motions.items():
+        if not np.isfinite(motion).all():
+            raise UserError("--model: expected a model with finite motion; that of step "
+                            f"{predictor.step} is not so for {name_of(index)}. Did it diverge?")
+
+
 def progress(frames, what, count):
     """`frames` with a bar on a terminal; count 0 = nobody knows."""
     return tqdm(frames, what, count or None, unit=" frames", disable=None)
@@ -104,5 +120,4 @@ def progress(frames, what, count):
 
 def no_camera(flag, source):
     """What to raise where a flag needs a camera."""
-    return UserError(f"{flag}: expected the camera of {source}; found none. --intrinsics names a "
-                     "camera file, or intrinsics.json lies beside the images.")
+    return UserError(f"{flag}: expected the camera of {source}; {NO_CAMERA}")

@@ -10,6 +10,7 @@ import numpy as np
 from tfdepth.checks import UserError
 from tfdepth.data import files, oxts
 from tfdepth.data.kitti_raw import seconds_to_next
+from tfdepth.data.video_import import FACTS, frames_left_out
 from tfdepth.evaluation.trajectories import read_tum
 from tfdepth.evaluation.trajectory_files import read_trajectory
 from tfdepth.prediction.true_depth import RAW_LAYOUT, kitti_raw_folders
@@ -18,7 +19,7 @@ _FILE = ("speeds (seconds since the first image and metres a second, 2 numbers a
          "trajectory in metres (KITTI, 12 numbers a line, or TUM, 8)")
 
 
-def true_lengths(value, source, names, steps, rate=0.0):
+def true_lengths(value, source, names, numbers, steps, rate=0.0):
     """Metres between the frames of steps.
 
     Args:
@@ -28,6 +29,7 @@ def true_lengths(value, source, names, steps, rate=0.0):
         and TUM's times are seconds since the first image.
       source: the images.
       names: N, of the frames.
+      numbers: [N] int, their places in time.
       steps: [n, 2] int, earlier and later frame.
       rate: frames a second; 0 = unknown.
 
@@ -39,16 +41,17 @@ def true_lengths(value, source, names, steps, rate=0.0):
     if speed is not None:
         if not 0 < speed < 1000:
             raise UserError(f"--calibrate speed: expected metres a second above 0; got {value}.")
-        metres = speed * np.diff(_times(source, names, rate, "a speed needs"))
+        metres = speed * np.diff(_times(source, numbers, rate, "a speed needs"))
     elif not value or os.path.isdir(path):
         metres = _by_records(source, names, path)
     else:
         lines = _lines(path)
         words = len(lines[0][1].split())
         if words != 2:
-            positions = _positions(source, names, path, words == 8, rate)
+            positions = _positions(source, names, numbers, path, words == 8, rate)
             return np.linalg.norm(positions[steps[:, 1]] - positions[steps[:, 0]], axis=1)
-        metres = _by_speeds(path, lines, _times(source, names, rate, "times of speeds need"))
+        metres = _by_speeds(path, lines, _times(source, numbers, rate,
+                                                "times of speeds need"))
     return np.array([metres[earlier:later].sum() for earlier, later in steps])
 
 
@@ -70,15 +73,26 @@ def _lines(path):
     return found
 
 
-def _times(source, names, rate, what):
+def _times(source, numbers, rate, what):
     """[N] seconds since the first image, of images at a steady rate."""
+    check_numbers(source)
     if not rate:
         raise UserError(f"{source}: {what} the rate of the images; expected --frames_per_second.")
-    return np.arange(len(names)) / rate
+    return (numbers - numbers[0]) / rate
+
+
+def check_numbers(source):
+    """Raises UserError where the numbers of images are no times, as an import left frames out."""
+    left_out = frames_left_out(files.expand(source))
+    if left_out:
+        raise UserError(f"{source}: expected images numbered by time; prepare_data left out "
+                        f"{left_out} that hardly differ ({FACTS}), and numbered the rest anew. "
+                        "Import it again with --min_image_change=0, or give what it was made of.")
 
 
 def _numbers(source, names):
     """[N] the numbers at the end of the images' names."""
+    check_numbers(source)
     ends = [re.search("[0-9]+$", name) for name in names]
     if not all(ends):
         raise UserError(f"{source}: expected images numbered by their names, as 000007.png; "
@@ -132,7 +146,7 @@ def _first_descent(lines, seconds):
     return lines[int(np.argmax(np.diff(seconds) <= 0)) + 1][0]
 
 
-def _positions(source, names, path, is_tum, rate):
+def _positions(source, names, numbers, path, is_tum, rate):
     """[N, 3] metres, NaN where a frame has no pose."""
     count = len(names)
     positions = np.full([count, 3], np.nan)
@@ -140,15 +154,15 @@ def _positions(source, names, path, is_tum, rate):
         found = read_tum(path)
         if len(found.timestamps) == count:
             return found.world_from_camera[:, :3, 3]
-        times = _times(source, names, rate,
+        times = _times(source, numbers, rate,
                        f"{len(found.timestamps)} poses of {count} images need")
-        found, numbers = read_trajectory(path, times), np.arange(count)
+        found, rows_of = read_trajectory(path, times), np.arange(count)
     else:
         found = read_trajectory(path)
         whole = np.array_equal(found.frame_numbers, np.arange(count))
-        numbers = np.arange(count) if whole else _numbers(source, names)
+        rows_of = np.arange(count) if whole else _numbers(source, names)
     rows = {number: row for row, number in enumerate(found.frame_numbers.tolist())}
-    for frame, number in enumerate(numbers.tolist()):
+    for frame, number in enumerate(rows_of.tolist()):
         if number in rows:
             positions[frame] = found.world_from_camera[rows[number], :3, 3]
     if np.isnan(positions).all():

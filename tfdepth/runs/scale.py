@@ -14,6 +14,10 @@ from tfdepth.runs.checkpoints import fingerprint
 from tfdepth.runs.folder import RunFolder
 
 
+# What `describe_scale` calls the scale -> the unit of depth and of translations.
+UNITS = {"metric": "metres", "relative": "relative units"}
+
+
 class Scale(NamedTuple):
     """A measured scale."""
     factor: float             # metres = factor x depth, or translation, of the model
@@ -82,7 +86,7 @@ def scale_of_checkpoint(path, step) -> Optional[Scale]:
     if scale is None:
         return None
     run = RunFolder(path)
-    if (scale.step, scale.weights) == (step, fingerprint(run.checkpoints, step)):
+    if scale.step == step and scale.weights == fingerprint(run.checkpoints, step):
         return scale
     weights = "other weights" if scale.step == step else f"the model of step {scale.step}"
     print(f"warning: {run.scale} was measured with {weights}; that of step {step} may have another "
