@@ -38,7 +38,8 @@ def system_of(step):
         depth = tf.fill([count, *SIZE, 1], np.float32(DEPTH))
         return SfmPrediction(DepthPrediction(depth, (1.0 / depth,)),
                              tf.tile(motion[np.newaxis], [count, 1, 1, 1]))
-    return types.SimpleNamespace(forward=forward)
+    return types.SimpleNamespace(forward=forward, check_cameras=lambda drives: None,
+                                 with_cameras=lambda batch: batch)
 
 
 def test_the_truth_explains_all_and_no_motion_explains_nothing(source):
