@@ -13,7 +13,7 @@ from tfdepth.geometry import transforms
 from tfdepth.geometry.products import matmul
 
 # How fast they learn: a step of Adam changes a variable by about the learning rate.
-FOCAL_RATE = 10.0   # times a variable: logarithm of the focal length by that of the guess
+FOCAL_RATE = 5.0    # times a variable: logarithm of the focal length by that of the guess
 CENTRE_RANGE = 0.1  # of width and height: how far from the middle the principal point can be
 
 
