@@ -2,7 +2,7 @@
 
 A run lives in one folder, --workdir. Started again with the same folder it goes on where it was.
 Ctrl-C saves and ends it (a second one ends it at once), and so does SIGTERM, with exit code 0.
-Without arguments it trains SfMLearner on a synthetic drive that is made on first use (minutes on
+Without arguments it trains SfMLearner on synthetic drives that are made on first use (minutes on
 two cores), and ends with tables and pictures.
 
 Examples:
@@ -36,8 +36,13 @@ def train(values):
     strategy = make_strategy(values.devices)
     with naming_lost_workers(strategy):
         run = train_run(values.config, values.workdir, strategy)
-    if values.config.data.test_drives and is_chief(strategy):
+    if not is_chief(strategy):
+        return
+    if values.config.data.test_drives:
         evaluate_runs([run.path])
+    else:
+        print(f"{run.path}: trained; to look at it: python tools/predict.py --model {run.path} "
+              "--input IMAGES_OR_VIDEO --output FOLDER")
 
 
 def main(argv=None):

@@ -32,6 +32,8 @@ ALL_PROTOCOLS = {**{name: protocol.about
                     for table in (PROTOCOLS, ODOMETRY_PROTOCOLS, PATH_PROTOCOLS)
                     for name, protocol in table.items()},
                  "view_synthesis": "warped error against unwarped, and direction of motion"}
+
+
 def evaluate_runs(workdirs, protocols=(), data_root="", output=None, drives=(), depth_root="",
                   dataset="", flip=False, alignment="", show=print):
     """Scores the best checkpoints of one run, or of several on the same data side by side.
@@ -61,6 +63,8 @@ def evaluate_runs(workdirs, protocols=(), data_root="", output=None, drives=(), 
     if len(workdirs) > 1 and output is None:
         raise UserError("--workdir of several runs needs --output; found none.")
     predictors = _load_predictors(workdirs, dataset)
+    for name, predictor in predictors.items():
+        show(f"{name}: the best checkpoint, of step {predictor.step}")
     config = dataclasses.replace(next(iter(predictors.values())).config.data)
     if dataset:
         config = dataclasses.replace(config, dataset=dataset, train_drives=(), test_drives=drives,
