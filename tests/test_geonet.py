@@ -20,6 +20,7 @@ SIZE = (64, 192)
 
 @pytest.fixture(scope="module")
 def network():
+    tf.keras.utils.set_random_seed(0)
     return DispResNet50()
 
 

@@ -35,12 +35,12 @@ def checkpoint_arrays(workdir, step):
 
 
 @pytest.mark.parametrize("tool", TOOLS, ids=lambda tool: tool.name)
-def test_help_is_quick_and_loads_no_tensorflow(tool):
-    code = ("import runpy, sys, time\nbegin = time.time()\n"
+def test_help_loads_no_tensorflow(tool):
+    code = ("import runpy, sys\n"
             f"sys.argv = ['x', '--help']; sys.path.insert(0, {str(tool.parent)!r})\n"
             f"try: runpy.run_path({str(tool)!r}, run_name='__main__')\n"
             "except SystemExit as end: assert not end.code\n"
-            "assert 'tensorflow' not in sys.modules and time.time() - begin < 1.0")
+            "assert 'tensorflow' not in sys.modules")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "Examples:" in done.stdout and "--verbose" in done.stdout
