@@ -49,7 +49,8 @@ class TrainProcesses:
 def serve():
     sys.path.insert(0, str(TESTS.parent / "tools"))
     import train
-    import toy_run  # noqa: F401, imports TensorFlow
+    # Imported for their time alone: each forked child has them already.
+    import toy_run  # noqa: F401, TensorFlow
     import tfdepth.training.loop  # noqa: F401
     while line := sys.stdin.readline():
         assert len(os.listdir("/proc/self/task")) == 1, "threads do not survive a fork"
