@@ -42,5 +42,6 @@ def test_values_and_gradients(config):
         np.testing.assert_allclose(compiled_terms[name], term, rtol=1e-5, atol=1e-7)
     norm = tf.linalg.global_norm(gradients)
     difference = tf.linalg.global_norm([a - b for a, b in zip(compiled_gradients, gradients)])
-    # A pixel may fall to the other side of the minimum or of the automask.
+    # On noise some pixels lie on an edge: of the minimum, the automask, an absolute value. To round
+    # Monodepth2's depths anew moves as much of the gradient: 2.7 % of its finest disparity's.
     assert norm > 1e-4 and difference < 3e-3 * norm, (float(difference), float(norm))

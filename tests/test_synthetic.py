@@ -261,6 +261,24 @@ def test_drives_turn_and_differ():
     assert np.ptp(pitches) > 6 and np.abs(pitches).max() < 7
 
 
+def test_a_camera_held_by_hand_goes_the_same_way_and_swings():
+    turns = []
+    for seed in range(10):
+        on_car, by_hand = (
+            synthetic_street.camera_path(random, synthetic_street.Street(random, 60), 48, handheld)[0]
+            for handheld in (False, True) for random in [np.random.default_rng(seed)])
+        np.testing.assert_array_equal(by_hand[:, :3, 3], on_car[:, :3, 3])
+        swing = on_car[:, :3, :3].swapaxes(1, 2) @ by_hand[:, :3, :3]
+        turn = swing[:-1].swapaxes(1, 2) @ swing[1:]
+        turns.append(np.rad2deg(np.stack(
+            [turn[:, 2, 1] - turn[:, 1, 2], turn[:, 0, 2] - turn[:, 2, 0],
+             turn[:, 1, 0] - turn[:, 0, 1]], axis=-1) / 2))
+    turns = np.concatenate(turns)                               # [N, 3] about x, y, z
+    assert (np.sqrt(np.mean(turns**2, axis=0)) > [0.6, 1.0, 0.6]).all() and np.abs(turns).max() < 6
+    assert np.abs(np.corrcoef(turns.T)[np.triu_indices(3, 1)]).max() < 0.3
+    assert {drive[2:] for drive in synthetic.DRIVES_HANDHELD} == {(False, True)}
+
+
 def test_layout(root):
     names = [f"{frame:06d}.png" for frame in range(FRAMES)]
     for sequence, kinds in (("00", ("image", "depth", "moving")), ("01", ("image", "depth"))):

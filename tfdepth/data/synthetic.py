@@ -43,12 +43,15 @@ class DriveSpec(NamedTuple):
     name: str           # two digits, the sequence's folder
     seed: int           # of its world
     with_movers: bool   # whether cars and people move through it
+    handheld: bool = False  # whether its camera swings as one held by hand, not as on a car
 
 
 # Many short drives rather than few long ones: a network learns from the variety of worlds.
 DRIVES = tuple(DriveSpec(f"{number:02d}", 1000 + number, number % 4 == 2) for number in range(72))
 # The same worlds, and cars and people move through every one of them.
 DRIVES_WITH_MOVERS = tuple(drive._replace(with_movers=True) for drive in DRIVES)
+# Nothing moves, and the camera swings: turns that have nothing to do with the way tell a focal length.
+DRIVES_HANDHELD = tuple(drive._replace(with_movers=False, handheld=True) for drive in DRIVES)
 TRAIN_DRIVES = tuple(drive.name for drive in DRIVES[:64])
 VALIDATION_DRIVES = tuple(drive.name for drive in DRIVES[64:67])
 TEST_DRIVES = tuple(drive.name for drive in DRIVES[67:])
@@ -124,7 +127,8 @@ def render_drive(root: str, drive: DriveSpec, size: Tuple[int, int] = SIZE,
       drive: what to render; `size`: (height, width); `frame_count`: frames, 10 a second.
       frame_done: called after each frame.
     """
-    world = synthetic_world.build_world(drive.seed, frame_count, drive.with_movers)
+    world = synthetic_world.build_world(drive.seed, frame_count, drive.with_movers,
+                                         drive.handheld)
     intrinsics = camera_intrinsics(size)
     folder = os.path.join(root, "sequences", drive.name)
     kinds = ("image", "depth", "moving") if drive.with_movers else ("image", "depth")

@@ -86,11 +86,12 @@ def rotation(yaw: float, pitch: float, roll: float) -> np.ndarray:
             @ np.array([[cr, -sr, 0], [sr, cr, 0], [0, 0, 1]]))
 
 
-def camera_path(random, street: Street, count: int):
+def camera_path(random, street: Street, count: int, handheld: bool = False):
     """How the left camera drives along `street`: at 5 to 13 m/s, turning up to 2 degrees a frame.
 
     Height, pitch and the side it looks to differ from drive to drive; within one, the camera
-    swings by fractions of a degree, as on a car.
+    swings by fractions of a degree, as on a car. One held by hand swings about all axes by some
+    degrees, up to 4 a frame, wherever the way goes.
 
     Returns: street_from_camera [N, 4, 4] and the way travelled along the street [N], metres.
     """
@@ -110,6 +111,9 @@ def camera_path(random, street: Street, count: int):
     mounting = random.uniform(-4.0, 4.0)  # the camera looks a little to one side
     yaw = heading + np.arctan(drift) + degrees * (
         mounting + 0.15 * smooth(random, count, 30.0))
+    if handheld:
+        yaw, pitch, roll = (angle + degrees * swing * smooth(random, count, 20.0)
+                            for angle, swing in ((yaw, 8.0), (pitch, 5.0), (roll, 5.0)))
     poses = np.tile(np.eye(4), (count, 1, 1))
     for frame in range(count):
         poses[frame, :3, :3] = rotation(yaw[frame], pitch[frame], roll[frame])

@@ -54,18 +54,19 @@ class World:
         return Boxes(*(np.concatenate(pair) for pair in zip(self.static, movers)))
 
 
-def build_world(seed: int, frame_count: int, with_movers: bool) -> World:
+def build_world(seed: int, frame_count: int, with_movers: bool, handheld: bool = False) -> World:
     """Makes the world of `seed`: the same arguments give the same world.
 
     Args:
       seed: >= 0.
       frame_count: N, >= 1, 10 frames a second.
       with_movers: whether cars and people move through the drive.
+      handheld: whether its camera swings as one held by hand.
     """
     layout, look, traffic = (
         np.random.default_rng([seed, part]) for part in range(3))
     street = Street(layout, 1.3 * frame_count)
-    street_from_camera, travelled = camera_path(layout, street, frame_count)
+    street_from_camera, travelled = camera_path(layout, street, frame_count, handheld)
     movers, mover_centres, mover_yaws = _movers(
         traffic, street, travelled, street_from_camera if with_movers else None)
     static = _static_boxes(layout, street, street_from_camera, mover_centres)
