@@ -11,15 +11,16 @@ Examples:
   python tools/check_data.py folder --root my_frames --intrinsics camera.json --full
 
 Data sets:
-  synthetic        the built-in streets, made on first use
-  synthetic_movers the same with cars and people moving through all of them
-  kitti_odometry   sequences/NN/image_K/*.png, calib.txt, poses/NN.txt
-  kitti_raw        DATE/DATE_drive_NNNN_sync/image_0K/data/*.png; the counts beside the published
-  kitti_depth      the same drives with annotated depth, in --depth_root
-  cityscapes       leftImg8bit_sequence and camera, frames two apart
-  nyu              the folders that BTS prepared: sync and official_splits/test
-  prepared         what tools/prepare_data.py wrote
-  folder           frames of any camera, or a video file, with an intrinsics file
+  synthetic          the built-in streets, made on first use
+  synthetic_movers   the same with cars and people moving through all of them
+  synthetic_handheld the same without any, from a camera that swings as one held by hand
+  kitti_odometry     sequences/NN/image_K/*.png, calib.txt, poses/NN.txt
+  kitti_raw          DATE/DATE_drive_NNNN_sync/image_0K/data/*.png; the counts beside the published
+  kitti_depth        the same drives with annotated depth, in --depth_root
+  cityscapes         leftImg8bit_sequence and camera, frames two apart
+  nyu                the folders that BTS prepared: sync and official_splits/test
+  prepared           what tools/prepare_data.py wrote
+  folder             frames of any camera, or a video file, with an intrinsics file
 """
 import os
 import sys

@@ -50,7 +50,8 @@ class DriveSpec(NamedTuple):
 DRIVES = tuple(DriveSpec(f"{number:02d}", 1000 + number, number % 4 == 2) for number in range(72))
 # The same worlds, and cars and people move through every one of them.
 DRIVES_WITH_MOVERS = tuple(drive._replace(with_movers=True) for drive in DRIVES)
-# Nothing moves, and the camera swings: turns that have nothing to do with the way tell a focal length.
+# Nothing moves, and the camera swings: turns that have nothing to do with its way tell what its
+# focal length is.
 DRIVES_HANDHELD = tuple(drive._replace(with_movers=False, handheld=True) for drive in DRIVES)
 TRAIN_DRIVES = tuple(drive.name for drive in DRIVES[:64])
 VALIDATION_DRIVES = tuple(drive.name for drive in DRIVES[64:67])

