@@ -4,6 +4,7 @@ matplotlib is imported when something is drawn, and only its Figure: the user's 
 open figures stay as they are.
 """
 import io
+import textwrap
 from typing import Mapping, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
@@ -20,7 +21,7 @@ _NO_DATA = "0.25"       # grey of pixels that were not measured
 _LARGEST_ERROR = 0.5    # of the error's colours
 _DPI = 130
 _CELL, _GAP = 3.2, 0.05                     # inches: width of one image of a panel, between two
-_LEFT, _RIGHT, _TOP = 0.25, 0.6, 0.45       # inches: for labels, colour bars and titles
+_LEFT, _RIGHT, _TOP = 0.35, 0.6, 0.45       # inches: for labels, colour bars and titles
 _TICKS = np.outer(10.0 ** np.arange(-3, 4), [1, 2, 5]).ravel()  # metres on a colour bar
 
 
@@ -78,7 +79,7 @@ def draw_depth_panel(pictures: Sequence[DepthPicture], title: str = ""):
                "depth": _depth_colours(pictures)}
     for row, (label, images, kind) in enumerate(rows):
         figure.text(0.6 * _LEFT / size[0], 1 - (top + row * (down + _GAP) + down / 2) / size[1],
-                    label, rotation=90, fontsize=8, ha="center", va="center")
+                    textwrap.fill(label, 15), rotation=90, fontsize=8, ha="center", va="center")
         for column, image in enumerate(images):
             if image is not None:
                 axes = place(row, column)
