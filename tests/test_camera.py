@@ -93,6 +93,11 @@ def test_points_behind_the_camera_have_no_picture():
     gradient = tape.gradient(pixels, points)
     assert np.isfinite(gradient).all()
     np.testing.assert_array_equal(gradient[0, 2:], np.zeros([6, 3]))
+    with tf.GradientTape() as tape:
+        u, v, _ = camera.divide_by_depth(*tf.unstack(points, axis=-1))
+    nothing = np.full([1, 8], np.nan, np.float32)  # whatever comes from above
+    np.testing.assert_array_equal(tape.gradient([u, v], points, [nothing, nothing])[0, 2:],
+                                  np.zeros([6, 3]))
 
 
 def test_gradients_against_finite_differences():

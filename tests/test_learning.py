@@ -53,7 +53,7 @@ def test_monodepth2_beats_sfmlearner_among_moving_things(tmp_path):
 
 @pytest.mark.parametrize("variant", ["idce", "ham", "joint"])
 def test_joint_framework_learns_among_moving_things(variant, tmp_path):
-    """Its rows beside the two of above, by the same steps: within 50 minutes each."""
+    """By the same steps as the two of above: within 50 minutes each."""
     found = scores_among_movers(tmp_path / variant, f"idce_ham.py:{variant}")
     print(variant, found)
     mean = scores(tmp_path / variant)["depth"]["per-pixel training mean"]["abs_rel"]

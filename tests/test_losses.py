@@ -117,6 +117,17 @@ def test_ssim_by_loops(edge):
     mixed = photometric_error(tf.constant(image), tf.constant(other), ssim_weight=0.6, edge=edge)
     by_hand = (0.6 * expected + 0.4 * np.abs(image - other)).mean(-1, keepdims=True)
     np.testing.assert_allclose(mixed, by_hand, atol=1e-10)
+    of_any_size = tf.function(
+        lambda *images: photometric_error(*images, ssim_weight=0.6, edge=edge),
+        input_signature=[tf.TensorSpec([None, None, None, 3], tf.float64)] * 2)
+    np.testing.assert_allclose(of_any_size(image, other), by_hand, atol=1e-10)
+
+
+@pytest.mark.parametrize("image, target", [([4, 6, 8, 3], [3, 6, 8, 4]),
+                                           ([4, 6, 8, 3], [1, 6, 8, 3])])
+def test_photometric_error_of_images_that_differ_in_shape(image, target):
+    with pytest.raises(ValueError, match=r"`target` must have shape \[4, 6, 8, 3\]"):
+        photometric_error(tf.zeros(image), tf.zeros(target))
 
 
 @pytest.mark.parametrize("edge", ["mirror", "cut"])

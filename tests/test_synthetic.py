@@ -265,8 +265,8 @@ def test_a_camera_held_by_hand_goes_the_same_way_and_swings():
     turns = []
     for seed in range(10):
         on_car, by_hand = (
-            synthetic_street.camera_path(random, synthetic_street.Street(random, 60), 48, handheld)[0]
-            for handheld in (False, True) for random in [np.random.default_rng(seed)])
+            synthetic_street.camera_path(random, synthetic_street.Street(random, 60), 48, swings)[0]
+            for swings in (False, True) for random in [np.random.default_rng(seed)])
         np.testing.assert_array_equal(by_hand[:, :3, 3], on_car[:, :3, 3])
         swing = on_car[:, :3, :3].swapaxes(1, 2) @ by_hand[:, :3, :3]
         turn = swing[:-1].swapaxes(1, 2) @ swing[1:]

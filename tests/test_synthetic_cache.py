@@ -10,6 +10,8 @@ import pytest
 
 from tfdepth.checks import UserError
 from tfdepth.data import synthetic
+from tfdepth.data.config import DataConfig
+from tfdepth.data.datasets import load_drives
 from tfdepth.data.synthetic import DriveSpec
 
 TINY = {"size": (16, 48), "drives": (DriveSpec("00", 5, True),), "frame_count": 2}
@@ -27,6 +29,27 @@ def test_same_seed_same_bytes(tmp_path):
     assert first == again
     differ = {path.parts[-2] for path in first if first[path] != other[path]}
     assert {"image_2", "image_3", "depth_2", "depth_3", "poses"} <= differ
+    synthetic.render_drive(str(tmp_path / "d"), DriveSpec("03", 5, True, True), (16, 48), 2)
+    by_hand = folder_bytes(tmp_path / "d")
+    assert by_hand.keys() == first.keys()
+    assert {path.parts[-2] for path in first if first[path] != by_hand[path]} >= {"image_2", "poses"}
+
+
+def test_what_the_data_sets_are_made_of(tmp_path, monkeypatch):
+    """Drives on a car are described as they were before there were others: sets stay valid."""
+    asked = []
+
+    def make(making, specification, progress):
+        asked.append(specification["drives"])
+        raise OSError("enough")
+
+    monkeypatch.setattr(synthetic, "_make", make)
+    for name in ("synthetic", "synthetic_movers", "synthetic_handheld"):
+        with pytest.raises(UserError, match="enough"):
+            load_drives(DataConfig(name, str(tmp_path / "set")))
+    on_car, with_movers, by_hand = asked
+    assert on_car[1:3] == [["01", 1001, False], ["02", 1002, True]]
+    assert with_movers[1] == ["01", 1001, True] and by_hand[2] == ["02", 1002, False, True]
 
 
 def test_the_cache_is_made_once_and_mended(tmp_path, capfd):

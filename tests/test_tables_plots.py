@@ -103,6 +103,8 @@ def test_depth_panel(tmp_path):
     assert colours_near(tmp_path / "full.png", [0, 255, 0]) > cell       # warped source
     assert colours_near(tmp_path / "full.png", [64, 64, 64], 3) > 0.7 * cell  # unmeasured truth
     assert colours_near(tmp_path / "bare.png", [0, 255, 0]) == 0
+    long = plots.draw_depth_panel([picture(others={"explainable in source 1": green})])
+    assert "explainable in\nsource 1" in {text.get_text() for text in long.texts}
 
 
 def test_predicted_and_true_depth_share_one_range():

@@ -13,7 +13,7 @@ Examples:
 Data sets:
   synthetic          the built-in streets, made on first use
   synthetic_movers   the same with cars and people moving through all of them
-  synthetic_handheld the same without any, from a camera that swings as one held by hand
+  synthetic_handheld the same streets, nothing moves, the camera swings as one held by hand
   kitti_odometry     sequences/NN/image_K/*.png, calib.txt, poses/NN.txt
   kitti_raw          DATE/DATE_drive_NNNN_sync/image_0K/data/*.png; the counts beside the published
   kitti_depth        the same drives with annotated depth, in --depth_root

@@ -67,8 +67,9 @@ def _load_folder(config: DataConfig) -> Tuple[Drive, ...]:
     return folder.load(config.root, config.intrinsics)
 
 
-def _load_synthetic(config: DataConfig, drives: str = "DRIVES") -> Tuple[Drive, ...]:
-    """Args: drives: the name of a set in `synthetic`."""
+def _load_synthetic(config: DataConfig, drives_of=lambda synthetic: synthetic.DRIVES
+                    ) -> Tuple[Drive, ...]:
+    """Args: drives_of: the set in the module `synthetic`."""
     from tfdepth.data import synthetic  # the renderer: only for those who use it
     with tqdm(desc="making the synthetic drives", unit=" frames", disable=None, delay=1) as bar:
         def show(done, total):
@@ -76,14 +77,16 @@ def _load_synthetic(config: DataConfig, drives: str = "DRIVES") -> Tuple[Drive, 
             bar.update(done - bar.n)
 
         root = synthetic.ensure_synthetic(config.root or None, progress=show,
-                                          drives=getattr(synthetic, drives))
+                                          drives=drives_of(synthetic))
     return kitti_odometry.load(root, config.cameras, stereo=config.stereo)
 
 
 DATASETS = {  # name -> DataConfig -> drives; a new data set is one row
     "synthetic": _load_synthetic,
-    "synthetic_movers": functools.partial(_load_synthetic, drives="DRIVES_WITH_MOVERS"),
-    "synthetic_handheld": functools.partial(_load_synthetic, drives="DRIVES_HANDHELD"),
+    "synthetic_movers": functools.partial(
+        _load_synthetic, drives_of=lambda synthetic: synthetic.DRIVES_WITH_MOVERS),
+    "synthetic_handheld": functools.partial(
+        _load_synthetic, drives_of=lambda synthetic: synthetic.DRIVES_HANDHELD),
     "kitti_odometry": _load_kitti_odometry,
     "kitti_raw": _load_kitti_raw,
     "kitti_depth": functools.partial(_load_kitti_raw, annotated=True),

@@ -90,8 +90,8 @@ def camera_path(random, street: Street, count: int, handheld: bool = False):
     """How the left camera drives along `street`: at 5 to 13 m/s, turning up to 2 degrees a frame.
 
     Height, pitch and the side it looks to differ from drive to drive; within one, the camera
-    swings by fractions of a degree, as on a car. One held by hand swings about all axes by some
-    degrees, up to 4 a frame, wherever the way goes.
+    swings by fractions of a degree, as on a car. One held by hand swings by some degrees about each
+    axis, up to 4 a frame, wherever the way goes.
 
     Returns: street_from_camera [N, 4, 4] and the way travelled along the street [N], metres.
     """

@@ -88,7 +88,8 @@ def divide_by_depth(x, y, z):
     u, v = (tf.where(in_front, each * inverse_z, tf.constant(-2.0, z.dtype)) for each in (x, y))
 
     def gradient(of_u, of_v, _):  # two thirds of the passes that automatic differentiation takes
-        return of_u * inverse_z, of_v * inverse_z, -inverse_z * (of_u * u + of_v * v)
+        times = tf.math.multiply_no_nan  # 0 where inverse_z is, whatever comes from above
+        return times(of_u, inverse_z), times(of_v, inverse_z), -times(of_u * u + of_v * v, inverse_z)
 
     return (u, v, in_front), gradient
 

@@ -95,7 +95,7 @@ def _sample_fused(image, u, v, keep):
 
 @tf.custom_gradient
 def _interleaved(u, v):
-    """tf.stack([u, v], axis=-1) as complex numbers lie in memory, which takes a quarter of the time."""
+    """tf.stack([u, v], axis=-1), as complex numbers lie in memory: a quarter of the time."""
     return tf.bitcast(tf.complex(u, v), u.dtype), lambda upstream: tf.unstack(upstream, axis=-1)
 
 

@@ -52,12 +52,12 @@ def _ssim_error(image, other, padding):
         m = square_a + (square_b + _C1)
         n = (means(tf.square(image)) - square_a) + ((means(tf.square(other)) - square_b) + _C2)
         weight = -0.5 / (m * n)
-        half = l * k * weight  # SSIM / -2
+        minus_half_ssim = l * k * weight
 
         def gradient(upstream):
             # SSIM stays within [-1, 1] but for rounding: the limits of the error have no say here.
             outer = upstream * weight
-            outer_ssim = -4.0 * outer * half
+            outer_ssim = -4.0 * outer * minus_half_ssim
             of_product, of_square = spread(outer * l), spread(outer_ssim * m)
             across, along = outer * (k - l), outer_ssim * (n - m)
 
@@ -67,7 +67,7 @@ def _ssim_error(image, other, padding):
 
             return by(image, a, twice_other, twice_b), by(other, b, 2.0 * image, 2.0 * a)
 
-        return tf.clip_by_value(0.5 + half, 0.0, 1.0), gradient
+        return tf.clip_by_value(0.5 + minus_half_ssim, 0.0, 1.0), gradient
 
     return error_of(image, other)
 

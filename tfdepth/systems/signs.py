@@ -59,8 +59,8 @@ def focal_shift(source_from_target, intrinsics, size):
 
     A turn by (a, b) about x and y moves what is seen at (x, y), from the middle in focal lengths,
     by a constant, which gives the focal length times the angle alone, and by (x, y) (b x - a y).
-    That points away from the middle, as what comes nearer does: where turns belong to a way straight
-    ahead, as a car's, a wrong depth may explain it instead, which this number does not know.
+    That points away from the middle, as what comes nearer does: where turns belong to a way
+    straight ahead, as a car's, a wrong depth may explain it instead; this number cannot know.
 
     Args: source_from_target: [B, S, 4, 4]. intrinsics: [B, 3, 3], pixels of size (H, W).
     Returns: pixels, [B, S].
