@@ -43,7 +43,7 @@ def run(text, body, define=None, config=False, arguments=(), argv=None):
     if define:
         define(values)
     if set(argv) & set(HELP):
-        print(_help(text, values, config))
+        _print_whole(_help(text, values, config))
         return 0
     verbose = "--verbose" in argv
     if not verbose:
@@ -63,7 +63,7 @@ def run(text, body, define=None, config=False, arguments=(), argv=None):
         print(f"{tool}: ended by SIGTERM; {end}", file=sys.stderr)
         return end.code
     except flags.UnrecognizedFlagError as error:
-        print(f"{tool}: there is no flag --{error.flagname}.{_near(error.flagname, values)} "
+        print(f"{tool}: there is no flag --{error.flagname}.{_near(error.flagname, values, '--')} "
               "--help lists the flags.", file=sys.stderr)
         return 2
     except (UserError, flags.Error, OSError) as error:
@@ -165,9 +165,17 @@ def _check_override(config, argument):
     return argument
 
 
-def _near(word, words):
+def _print_whole(text):
+    """Prints what may be longer than its reader, as `head`, wants."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:  # nor does Python's own end write any more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _near(word, words, before=""):
     close = difflib.get_close_matches(word, list(words), n=1)
-    return f" Did you mean {close[0]!r}?" if close else ""
+    return f" Did you mean {before + close[0]!r}?" if close else ""
 
 
 def _help(text, values, config):

@@ -64,7 +64,7 @@ class Stopping:
     def _take(self, number, _):
         again, self._number = self.asked(), self._number or number
         if number == signal.SIGINT if again else not self._holds:
-            self.end("the same command goes on from the last checkpoint")
+            self.end("the same command goes on from the last checkpoint, if there is one")
 
 
 @contextlib.contextmanager

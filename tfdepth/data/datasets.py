@@ -73,6 +73,8 @@ def _load_synthetic(config: DataConfig, drives_of=lambda synthetic: synthetic.DR
     from tfdepth.data import synthetic  # the renderer: only for those who use it
     with tqdm(desc="making the synthetic drives", unit=" frames", disable=None, delay=1) as bar:
         def show(done, total):
+            if done == 1 and bar.disable:
+                print(f"making the synthetic drives, once: {total} frames, some minutes", flush=True)
             bar.total = total
             bar.update(done - bar.n)
 

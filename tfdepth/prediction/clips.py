@@ -13,6 +13,7 @@ from tfdepth.checks import UserError
 from tfdepth.data import exif, files, images, intrinsics_file, video
 from tfdepth.data.frame_numbers import follows, is_series, number_frames
 from tfdepth.data.pipeline import images_of_files
+from tfdepth.data.video_import import rate_of_import
 from tfdepth.runs.cameras import camera_of_size
 from tfdepth.runs.folder import RunFolder
 
@@ -117,8 +118,8 @@ def _clip_of_images(source, camera) -> Clip:
     frames = (Frame(stem, os.path.abspath(path), path, number, is_next, image, by_size[size])
               for stem, path, number, is_next, image, size in zip(
                   by_stem, paths, numbers, neighbours, images_of_files(paths), sizes))
-    return Clip(source, paths, tuple(by_size), camera, len(paths), 0.0, frames, tuple(neighbours),
-                _turned(paths))
+    return Clip(source, paths, tuple(by_size), camera, len(paths), rate_of_import(folder), frames,
+                tuple(neighbours), _turned(paths))
 
 
 def _with_learned_camera(clip, model) -> Clip:
@@ -127,7 +128,8 @@ def _with_learned_camera(clip, model) -> Clip:
     found = {size: camera_of_size(run, size) for size in clip.sizes}
     if any(intrinsics is None for intrinsics in found.values()):
         return clip
-    return clip._replace(camera=str(run.path), frames=(
+    note = f"the camera is the one that {model} learned; --intrinsics gives another"
+    return clip._replace(camera=str(run.path), warnings=(*clip.warnings, note), frames=(
         frame._replace(intrinsics=found[frame.image.shape[:2]]) for frame in clip.frames))
 
 

@@ -44,28 +44,43 @@ def open_run(path, config) -> RunFolder:
     Raises: UserError: if the folder holds a run of another config, or cannot be written.
     """
     folder = _folder_for_run(path)
-    if folder.config.exists():
-        found = differences(load_config(path), config)
-        if found:
-            raise UserError(f"--workdir {path} holds a run of another config (field: its value, "
-                            f"yours): {'; '.join(found)}. Give another folder, or the same config.")
-        return folder
-    with _worded(path):
-        write_atomically(folder.config, to_json(config))
+    _check_config(folder, config)
+    if not folder.config.exists():
+        with _worded(path):
+            write_atomically(folder.config, to_json(config))
     return folder
 
 
 @contextlib.contextmanager
 def locked_run(path, config):
-    """A context of `open_run` in which no other process can open the folder so.
+    """A context in which no other process can train in a folder, which it makes where it is
+    missing. It is gone again unless `open_run` began a run there meanwhile.
 
-    Yields: RunFolder.
     Raises: UserError: as `open_run`, and if another process has it.
     """
+    made = not RunFolder(path).path.exists()
     with contextlib.ExitStack() as stack:
+        folder = _folder_for_run(path)
         with _worded(path):
-            stack.enter_context(held(_folder_for_run(path).lock, f"--workdir {path}"))
-        yield open_run(path, config)
+            stack.enter_context(held(folder.lock, f"--workdir {path}"))
+        try:
+            _check_config(folder, config)
+            yield
+        finally:
+            if made and not folder.config.exists():
+                with contextlib.suppress(OSError):
+                    folder.lock.unlink()
+                    folder.path.rmdir()
+
+
+def _check_config(folder, config):
+    """Raises UserError if a RunFolder holds a run of another config."""
+    found = differences(load_config(folder.path), config) if folder.config.exists() else ()
+    if found:
+        raise UserError(
+            f"--workdir {folder.path} holds a run of another config (field: its value, yours): "
+            f"{'; '.join(found)}. Give the same config, or another folder, where "
+            f"--config.train.init_from={folder.path} would start from its weights.")
 
 
 def _folder_for_run(path):

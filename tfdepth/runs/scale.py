@@ -103,7 +103,8 @@ def describe_scale(data, learns_from_depth, scale: Optional[Scale] = None):
     """
     if scale is not None:
         return {"scale": "metric", "scale_factor": scale.factor, "scale_reason":
-                f"metres, calibrated by {scale.origin}; true for that camera"}
+                f"metres, {scale.factor:.4g} times what the model predicts, calibrated by "
+                f"{scale.origin}; true for that camera"}
     if learns_from_depth:
         return {"scale": "metric", "scale_reason":
                 "metres, trained on measured depth; true for such scenes and cameras"}

@@ -12,7 +12,7 @@ import tensorflow as tf
 from tfdepth.checks import UserError
 from tfdepth.data.files import listing
 from tfdepth.data.intrinsics_file import write_intrinsics
-from tfdepth.data.learned_camera import FLAG, picture_size
+from tfdepth.data.learned_camera import FLAG, first_guess, picture_size
 from tfdepth.data.pictures import intrinsics_at
 from tfdepth.data.pipeline import open_source
 from tfdepth.evaluation.view_synthesis import true_motions
@@ -80,8 +80,10 @@ def write_cameras(run):
     for name, intrinsics in found.items():
         path = run.camera_file(name if len(found) > 1 else "")
         write_intrinsics(path, intrinsics, picture_size(name))
+        guess = first_guess(picture_size(name))
         print(f"{path}: focal length {intrinsics[0, 0]:.1f}, principal point "
-              f"({intrinsics[0, 2]:.1f}, {intrinsics[1, 2]:.1f}) pixels")
+              f"({intrinsics[0, 2]:.1f}, {intrinsics[1, 2]:.1f}) pixels; the first guess was "
+              f"{guess[0, 0]:.1f}, ({guess[0, 2]:.1f}, {guess[1, 2]:.1f})")
 
 
 def _predicted_shift(run):

@@ -13,7 +13,7 @@ from tfdepth.data.unreadable import unreadable
 from tfdepth.runs.checkpoints import list_steps
 from tfdepth.runs.config import check_config, first_stage_of, with_absolute_paths
 from tfdepth.runs.environment import record_start
-from tfdepth.runs.folder import RunFolder, locked_run
+from tfdepth.runs.folder import RunFolder, locked_run, open_run
 from tfdepth.stopping import Stopping
 from tfdepth.training.distribution import (
     any_worker, chiefs_number, distributed_batches, is_chief, num_workers, replica_slices)
@@ -71,6 +71,8 @@ def _train(config, workdir, strategy, share, stack):
     tf.keras.utils.set_random_seed(config.train.seed)
     if config.train.deterministic:
         tf.config.experimental.enable_op_determinism()  # until the process ends
+    if chief:  # before minutes are spent on data
+        stack.enter_context(locked_run(workdir, config))
     parts = prepare(config, strategy)
     system, source, last = parts.system, parts.source, parts.num_steps
     if chief:
@@ -88,7 +90,7 @@ def _train(config, workdir, strategy, share, stack):
         print(start_from(config.train.init_from, system, config.train.init_except))
     validation = (Validation(system, parts.validation, config, strategy) if parts.validation
                   else None)
-    run = stack.enter_context(locked_run(workdir, config)) if chief else RunFolder(workdir)
+    run = open_run(workdir, config) if chief else RunFolder(workdir)
     if begins and first_stage:
         print("first stage:")
         first = train(first_stage, f"{os.path.normpath(workdir)}-stage1", strategy)

@@ -31,7 +31,7 @@ def read_arrays(path) -> Dict[str, np.ndarray]:
     except OSError as error:
         raise UserError(f"{path}: expected weights; {error.strerror or error}.") from None
     except Exception as error:  # foreign bytes can go wrong in any way
-        reason = str(error).splitlines()[0][:160] if str(error) else type(error).__name__
+        reason = f"{type(error).__name__} {str(error)[:160]}".split("\n")[0].strip()
         raise UserError(f"{path}: expected weights as {suffix or '.pth'}; the file is damaged or "
                         f"of another kind ({reason}).") from error
     if not arrays:
