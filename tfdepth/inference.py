@@ -75,6 +75,9 @@ class Predictor:
             + [tf.TensorSpec([3, 3])], autograph=False)
         self._motion = tf.function(self.predict_motion, input_signature=[images, sources],
                                    autograph=False)
+        # In a graph also because memory of operations outside one grows with their number.
+        self._pictures = tf.function(self._draw, input_signature=[images, sources, cameras],
+                                     autograph=False)
 
     def predict_depth(self, image, previous, intrinsics=None):
         """`System.predict_depth`, its depth [B, H, W, 1] alone."""
@@ -140,10 +143,14 @@ class Predictor:
           [B, 3, 3], pixels of H x W.
         Returns: {title: float32 [B, H, W, 1 or 3] in [0, 1]}.
         """
-        batch = Batch(targets, sources, targets, sources, intrinsics)
-        batch = Batch(*(None if each is None else tf.cast(each, tf.float32) for each in batch))
-        pictures = self.system.pictures(batch, self.system.forward(batch, training=False))
+        pictures = self._pictures(*(tf.cast(each, tf.float32)
+                                    for each in (targets, sources, intrinsics)))
         return {title: np.clip(each.numpy(), 0.0, 1.0) for title, each in pictures.items()}
+
+    def _draw(self, targets, sources, intrinsics):
+        """`pictures_of_batch` as tensors."""
+        batch = Batch(targets, sources, targets, sources, intrinsics)
+        return self.system.pictures(batch, self.system.forward(batch, training=False))
 
     def resized(self, image):
         """An image as the networks see it: uint8 [h, w, 3] -> float32 [H, W, 3] in [0, 1]."""
