@@ -364,7 +364,8 @@ def test_a_calibrated_run_is_exported_in_metres(run, signatures, tmp_path, capsy
                                   fingerprint(calibrated / "checkpoints", 7)))
     output = tmp_path / "served" / "1"
     assert export.main(["--workdir", str(calibrated), "--output", str(output)]) == 0
-    assert "depth is metric: metres, calibrated by camera height" in capsys.readouterr().out
+    assert ("depth is metric: metres, 6.5 times what the model predicts, calibrated by camera "
+            "height") in capsys.readouterr().out
     facts = json.loads((output / "export.json").read_text())
     assert facts["scale"] == "metric" and facts["scale_factor"] == 6.5
     assert "camera height of 1.65 m (9 images" in facts["scale_reason"]

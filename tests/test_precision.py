@@ -6,6 +6,7 @@ import tensorflow as tf
 from tfdepth.checks import UserError
 from tfdepth.structures import Batch
 from tfdepth.systems import SYSTEMS, build_system
+from tfdepth.systems.base import computing_in
 from tfdepth.systems.bts import BtsConfig
 from tfdepth.systems.geonet import GeoNetConfig
 from tfdepth.systems.hma_depth import HmaDepthConfig
@@ -63,3 +64,11 @@ def test_networks_in_half_precision(config, half):
 def test_unknown_precision_is_named():
     with pytest.raises(UserError, match="--config.train.precision must be one of float32, "):
         build_system(Monodepth2Config(), (-1, 1), precision="bfloat16")
+
+
+def test_afterwards_layers_follow_floatx_again(request):
+    with computing_in("mixed_bfloat16"):
+        assert tf.keras.layers.Dense(1).compute_dtype == "bfloat16"
+    request.addfinalizer(lambda: tf.keras.backend.set_floatx("float32"))
+    tf.keras.backend.set_floatx("float64")
+    assert tf.keras.layers.Dense(1).compute_dtype == "float64"

@@ -31,7 +31,8 @@ def computing_in(precision):
     try:
         yield
     finally:
-        tf.keras.mixed_precision.set_global_policy(before)
+        followed = before.name == tf.keras.backend.floatx()  # and is to follow it again
+        tf.keras.mixed_precision.set_global_policy(None if followed else before)
 
 
 class System(tf.keras.Model):
