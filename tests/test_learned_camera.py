@@ -370,9 +370,6 @@ def test_a_camera_without_a_training_drive_is_refused(root):
 
 
 def test_systems_that_motion_teaches_nothing_are_refused(root, capsys):
-    flags = ["--config.data.dataset=kitti_odometry", f"--config.data.root={root}",
-             "--config.data.size=64,128", "--config.data.intrinsics=learned",
-             "--config.data.validation_drives=", "--config.data.test_drives="]
     with pytest.raises(UserError, match="intrinsics=learned: expected a system that learns from "
                                         "the motion of a camera; Bts learns"):
         build_system(BtsConfig(), ()).learn_cameras(["40x24"])
