@@ -331,6 +331,7 @@ def test_a_run_and_its_predictions_with_one_camera(root, tmp_path, capsys):
         write_frames(source, ["7.png", "8.png"])
         assert predict.main([f"--model={run.path}", f"--input={source}", *arguments,
                              f"--output={tmp_path / 'out'}"]) == 0
+        assert ("the camera is the one that" in capsys.readouterr().out) == (not arguments)
         found = json.loads((tmp_path / "out" / "depth" / "7.json").read_text())["intrinsics"]
         declared = read_intrinsics(str(walk / "intrinsics.json"), SIZE)
         np.testing.assert_allclose(found, declared if arguments else learned, rtol=1e-6)

@@ -1,5 +1,6 @@
 """The commands as users run them: good runs, a killed process, and every mistake in one line."""
 import json
+import os
 import pathlib
 import re
 import signal
@@ -32,6 +33,16 @@ def checkpoint_arrays(workdir, step):
     reader = tf.train.load_checkpoint(str(prefix))
     return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()
             if "CHECKPOINTABLE" not in name and not name.startswith("save_counter")}
+
+
+def test_help_for_a_reader_that_has_gone():
+    """As `head` goes when it has seen enough."""
+    nobody, pipe = os.pipe()
+    os.close(nobody)
+    done = subprocess.run([sys.executable, str(TOOLS[0]), "--help"], stdout=pipe,
+                          stderr=subprocess.PIPE, text=True, check=False)
+    os.close(pipe)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("tool", TOOLS, ids=lambda tool: tool.name)

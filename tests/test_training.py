@@ -17,6 +17,7 @@ from tfdepth.data.datasets import load_drives
 from tfdepth.data.pipeline import open_source, training_batches
 from tfdepth.runs import checkpoints
 from tfdepth.runs.config import ExperimentConfig, OptimizerConfig, TrainConfig, from_json, to_json
+from tfdepth.runs.folder import locked_run
 from tfdepth.systems import build_system
 from tfdepth.training import loop
 from tfdepth.training.optimizers import build_optimizer, learning_rate
@@ -336,3 +337,23 @@ def test_configs_survive_json(root):
         wrong = dataclasses.replace(config, data=dataclasses.replace(config.data, **{name: value}))
         with pytest.raises(UserError, match=f"--config.data.{name} must be"):
             loop.train(wrong, "nowhere")
+
+
+def test_a_second_process_is_refused_before_data_are_made(root, tmp_path, monkeypatch):
+    """And a folder that a start has made is gone again if it began no run."""
+    config, run = config_of(root), tmp_path / "run"
+
+    def prepare(*_):
+        with pytest.raises(UserError, match="expected a folder in which nothing trains; process"):
+            with locked_run(run, config):
+                pass
+        raise UserError("no data")
+
+    monkeypatch.setattr(loop, "prepare", prepare)
+    with pytest.raises(UserError, match="no data"):
+        loop.train(config, run)
+    assert not run.exists()
+    run.mkdir()                                                   # the user's own stays
+    with pytest.raises(UserError, match="no data"):
+        loop.train(config, run)
+    assert run.is_dir()

@@ -12,7 +12,7 @@ from test_exif import write_photo
 from tfdepth.checks import UserError
 from tfdepth.data import folder, images, motion, near_duplicates, undistortion, video
 from tfdepth.data.intrinsics_file import read_camera
-from tfdepth.data.video_import import import_frames
+from tfdepth.data.video_import import import_frames, rate_of_import
 
 SIZE = (48, 64)
 LENS = {"units": "pixels", "width": 64, "height": 48, "fx": 60, "fy": 56, "cx": 33, "cy": 22,
@@ -291,3 +291,15 @@ def test_bad_requests(tmp_path):
     assert not output.exists()
     assert "cannot be written" in _refused(_write_video(tmp_path / "b.mp4", range(3)),
                                            tmp_path / "text.txt" / "out")
+
+
+@pytest.mark.parametrize("facts, rate", [
+    ({"near_duplicates": 0, "frames_per_second": 5, "source_frames_per_second": 30}, 5),
+    ({"near_duplicates": 0, "frames_per_second": 0, "source_frames_per_second": 30}, 30),
+    ({"near_duplicates": 0, "frames_per_second": 0, "source_frames_per_second": None}, 0),
+    ({"near_duplicates": 2, "frames_per_second": 5}, 0),          # numbers are no times then
+    ({"near_duplicates": None, "frames_per_second": "fast"}, 0), ([1], 0), (None, 0)])
+def test_the_rate_of_an_imported_folder(tmp_path, facts, rate):
+    if facts is not None:
+        (tmp_path / "import.json").write_text(json.dumps(facts))
+    assert rate_of_import(str(tmp_path)) == rate

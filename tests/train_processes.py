@@ -5,6 +5,7 @@ process; the next line is the number of a signal, 0 = none, to send to it, and t
 ended, as a return code of `subprocess`: -9 only if the signal met it alive. To fork is sound as
 TensorFlow starts its threads at its first operation: there is one thread here, which is checked.
 """
+import importlib
 import json
 import os
 import pathlib
@@ -49,9 +50,8 @@ class TrainProcesses:
 def serve():
     sys.path.insert(0, str(TESTS.parent / "tools"))
     import train
-    # Imported for their time alone: each forked child has them already.
-    import toy_run  # noqa: F401, TensorFlow
-    import tfdepth.training.loop  # noqa: F401
+    for module in ("toy_run", "tfdepth.training.loop"):  # so that each forked child has them
+        importlib.import_module(module)
     while line := sys.stdin.readline():
         assert len(os.listdir("/proc/self/task")) == 1, "threads do not survive a fork"
         child = os.fork()

@@ -133,28 +133,30 @@ def import_frames(source: str, output: str, frames_per_second: float = 0,
 def frames_left_out(path: str) -> int:
     """How many frames an import left out of a folder, whose numbers then are no times; 0 of any
     other folder, or file."""
-    return int(_facts(path).get("near_duplicates", 0))
+    return int(_import_numbers(path)["near_duplicates"])
 
 
 def rate_of_import(path: str) -> float:
     """Frames a second of the frame numbers in a folder that an import wrote; 0 = nobody knows: also
     where frames were left out, as numbers are no times then."""
-    facts = _facts(path)
-    if facts.get("near_duplicates"):
+    numbers = _import_numbers(path)
+    if numbers["near_duplicates"]:
         return 0.0
-    return float(facts.get("frames_per_second") or facts.get("source_frames_per_second") or 0.0)
+    return numbers["frames_per_second"] or numbers["source_frames_per_second"]
 
 
-def _facts(path):
-    """What an import wrote of a folder; {} of any other folder, or file."""
+def _import_numbers(path):
+    """{name: float} of what an import wrote of a folder; zeros of any other folder, or file."""
+    names = "near_duplicates", "frames_per_second", "source_frames_per_second"
     try:
         with open(os.path.join(path, FACTS), encoding="utf-8") as file:
             facts = dict(json.load(file))
-        for name in ("near_duplicates", "frames_per_second", "source_frames_per_second"):
-            float(facts.get(name) or 0)
-        return facts
-    except (OSError, ValueError, TypeError, RecursionError):
-        return {}  # no folder of ours
+        numbers = {name: float(facts.get(name) or 0) for name in names}
+        if all(0 <= number < 1e9 for number in numbers.values()):
+            return numbers
+    except (OSError, ValueError, TypeError, OverflowError, RecursionError):
+        pass
+    return dict.fromkeys(names, 0.0)  # no folder of ours
 
 
 def _open_source(path: str, frames_per_second: float) -> _Source:
