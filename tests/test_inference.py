@@ -7,7 +7,7 @@ from PIL import Image
 from data_folders import write_frames
 from tfdepth.checks import UserError
 from tfdepth.data.config import DataConfig
-from tfdepth.inference import BATCH_SIZE, Predictor
+from tfdepth.inference import BATCH_SIZE, Predictor, _filled_up
 from tfdepth.runs.config import ExperimentConfig
 from tfdepth.systems import build_system
 from tfdepth.systems.sfmlearner import SfMLearnerConfig
@@ -48,6 +48,21 @@ def test_motions_across_batches(predictor, paths):
 @pytest.mark.parametrize("count, targets", [(0, []), (3, []), (4, [1]), (9, [1, 2, 3, 4, 5, 6])])
 def test_few_frames(count, targets, predictor, paths):
     assert list(predictor.motions_of_files(paths[:count])) == targets
+
+
+def test_small_batches_are_filled_up():
+    sizes = []
+
+    def add(one, other):
+        sizes.append((len(one), len(other)))
+        return {"sum": one + other}
+
+    filled = _filled_up(add)
+    random = np.random.default_rng(0)
+    for count in (1, 5, 2, 5, 1, 6):
+        one, other = random.normal(size=(2, count, 3))
+        np.testing.assert_array_equal(filled(one, other)["sum"], one + other)
+    assert sizes == [(1, 1), (5, 5), (5, 5), (5, 5), (5, 5), (6, 6)]
 
 
 def test_depth_of_an_image_is_that_of_its_file(predictor, paths):

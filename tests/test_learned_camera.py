@@ -1,4 +1,5 @@
 """Cameras that nobody knows, learned with depth and motion: `--config.data.intrinsics=learned`."""
+import contextlib
 import dataclasses
 import json
 
@@ -21,8 +22,8 @@ from tfdepth.data.intrinsics_file import read_intrinsics
 from tfdepth.geometry import camera, rotations, transforms
 from tfdepth.geometry.synthesis import source_pixels, synthesize_target
 from tfdepth.inference import load_predictor
+from tfdepth.losses.in_turn import one_at_a_time
 from tfdepth.networks.learned_camera import CENTRE_RANGE, FOCAL_RATE, LearnedCameras, hold_flow
-from tfdepth.networks.rematerialization import rematerialization
 from tfdepth.runs.cameras import camera_of_size, load_cameras
 from tfdepth.runs.config import ExperimentConfig, OptimizerConfig, TrainConfig
 from tfdepth.structures import Batch
@@ -265,7 +266,7 @@ def test_a_changing_focal_length_takes_turns_and_moves_with_it():
     SfMLearnerConfig(), GeoNetConfig(), Monodepth2Config(full_resolution=False)],
     ids=lambda config: type(config).__name__)
 def test_every_system_that_learns_from_motion_has_gradients(system):
-    """Also where inner results of the losses are computed again."""
+    """Also where the levels of the losses are differentiated one after another."""
     name = learned_camera.camera_name((64, 96))
     images = random_images(1), random_images(1, 2, seed=1)
     batch = Batch(*map(tf.constant, (*images, *images)), tf.constant(np.float32(
@@ -275,8 +276,8 @@ def test_every_system_that_learns_from_motion_has_gradients(system):
     built.learn_cameras([name])
     built.create_variables((64, 96))
     found = []
-    for again in (False, True):
-        with rematerialization(again), tf.GradientTape() as tape:
+    for context in (contextlib.nullcontext(), one_at_a_time()):
+        with context, tf.GradientTape() as tape:
             seen = built.with_cameras(batch)
             total = built.total_loss(built.loss_terms(seen, built.forward(seen, training=False)))
         found.append(tape.gradient(total, built.cameras.trainable_variables)[0].numpy())

@@ -12,6 +12,7 @@ import warnings
 from absl import flags
 
 from tfdepth.checks import UserError
+from tfdepth.heap import share_heap
 from tfdepth.stopping import Terminated
 
 HELP = ("-h", "-help", "--help", "--helpfull", "--helpshort")
@@ -45,6 +46,7 @@ def run(text, body, define=None, config=False, arguments=(), argv=None):
     if set(argv) & set(HELP):
         _print_whole(_help(text, values, config))
         return 0
+    share_heap()
     verbose = "--verbose" in argv
     if not verbose:
         _quiet_tensorflow()

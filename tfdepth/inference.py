@@ -73,11 +73,12 @@ class Predictor:
                 self._resized(image), self._resized(previous), camera[tf.newaxis])[0, ..., 0],
             input_signature=[tf.TensorSpec([None, None, 3], tf.uint8)] * 2
             + [tf.TensorSpec([3, 3])], autograph=False)
-        self._motion = tf.function(self.predict_motion, input_signature=[images, sources],
-                                   autograph=False)
+        self._depths = _filled_up(self.depth_of_batch)
+        self._motion = _filled_up(tf.function(
+            self.predict_motion, input_signature=[images, sources], autograph=False))
         # In a graph also because memory of operations outside one grows with their number.
-        self._pictures = tf.function(self._draw, input_signature=[images, sources, cameras],
-                                     autograph=False)
+        self._pictures = _filled_up(tf.function(
+            self._draw, input_signature=[images, sources, cameras], autograph=False))
 
     def predict_depth(self, image, previous, intrinsics=None):
         """`System.predict_depth`, its depth [B, H, W, 1] alone."""
@@ -211,7 +212,7 @@ class Predictor:
                 passed.append(image)
             cameras = tf.stack([self._camera(frame.label, frame.intrinsics, frame.image.shape[:2])
                                 for frame in batch])
-            depths = self.depth_of_batch(images, np.stack(before), cameras)
+            depths = self._depths(images, np.stack(before), cameras)
             yield from zip(batch, images, depths.numpy()[..., 0])
 
     def motions_of_files(self, paths):
@@ -237,6 +238,27 @@ class Predictor:
         """data.neighbours.Neighbours, float32 in [0, 1] -> as `motions_of_files`."""
         motions = self._motion(neighbours.targets, neighbours.sources).numpy().astype(np.float64)
         return dict(zip(neighbours.indices.tolist(), motions))
+
+
+def _filled_up(function):
+    """A function of arrays [B, ...] that makes `function` see as many as the largest batch so far.
+
+    A small batch, as the last one of a clip, is filled up with its last element: for another size,
+    kernels would be prepared and memory be taken anew.
+    """
+    largest = 0
+
+    def call(*arrays):
+        nonlocal largest
+        count = len(arrays[0])
+        largest = max(largest, count)
+        if count < largest:
+            places = np.minimum(np.arange(largest), count - 1)
+            arrays = [tf.gather(array, places) for array in arrays]
+        results = function(*arrays)
+        return tf.nest.map_structure(lambda tensor: tensor[:count], results)
+
+    return call
 
 
 def _check_picture(name, image):

@@ -50,8 +50,8 @@ class TrainConfig:
     first_stage: Tuple[str, ...] = ()      # fields, as "data.flip=False", that differ in a run
     #                                        before this one, whose best weights are the first ones
     accumulate: int = 1                    # parts that a batch is gone through in, for less memory
-    rematerialize: bool = False            # inner results of networks and losses are computed again
-    #                                        for the gradient, not kept: less memory, more time
+    rematerialize: bool = False            # inner results of the networks are computed again for
+    #                                        the gradient, not kept: less memory, more time
     precision: str = "float32"             # of the networks, or "mixed_bfloat16", "mixed_float16"
     xla: bool = False                      # XLA compiles the losses with their gradient: for GPUs;
     #                                        on CPUs they take longer

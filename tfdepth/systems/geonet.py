@@ -16,12 +16,12 @@ from tfdepth.checks import UserError, check_choice
 from tfdepth.geometry import transforms
 from tfdepth.geometry.sampling import BORDERS
 from tfdepth.geometry.synthesis import synthesize_target
+from tfdepth.losses.in_turn import in_turn
 from tfdepth.losses.photometric import masked_mean, photometric_error
 from tfdepth.losses.smoothness import edge_aware_smoothness
 from tfdepth.networks.dispnet import DispNet
 from tfdepth.networks.geonet import DispResNet50
 from tfdepth.networks.pose_explainability import PoseExplainabilityNet
-from tfdepth.networks.rematerialization import recomputed
 from tfdepth.structures import DepthPrediction, TwoWayPrediction
 from tfdepth.systems.attention import Attention, AttentionConfig, AttentionWeights
 from tfdepth.systems.base import System
@@ -103,12 +103,13 @@ class GeoNet(System):
         return DepthPrediction(1.0 / disparities[0], disparities), encoded
 
     def loss_terms(self, batch, prediction):
-        photometric, smoothness = [], []
-        for level in range(len(prediction.scene.disparities)):
-            photometric.append(recomputed(
-                lambda prediction, intrinsics, level=level: self._photometric(
-                    batch._replace(intrinsics=intrinsics), prediction, level),
-                prediction, batch.intrinsics))
+        levels = len(prediction.scene.disparities)
+        photometric = in_turn(
+            lambda level, prediction, intrinsics: self._photometric(
+                batch._replace(intrinsics=intrinsics), prediction, level),
+            levels, prediction, batch.intrinsics)
+        smoothness = []
+        for level in range(levels):
             disparities = tf.concat([prediction.scene.disparities[level],
                                      prediction.source_scenes.disparities[level]], axis=0)
             images = shrink(centred(tf.concat([batch.target, _flat(batch.sources)], axis=0)),

@@ -13,12 +13,12 @@ import tensorflow as tf
 from tfdepth.checks import UserError, check_choice
 from tfdepth.geometry import camera, rotations, transforms
 from tfdepth.geometry.synthesis import synthesize_target
+from tfdepth.losses.in_turn import in_turn
 from tfdepth.losses.photometric import photometric_error
 from tfdepth.losses.reprojection import REDUCTIONS, reprojection_error, tie_breaking_noise
 from tfdepth.losses.smoothness import edge_aware_smoothness, mean_normalized
 from tfdepth.networks.encoders import ENCODERS, SIZE_MULTIPLE, build_encoder
 from tfdepth.networks.monodepth2 import DisparityDecoder, PoseCNN, PoseDecoder, motion_numbers
-from tfdepth.networks.rematerialization import recomputed
 from tfdepth.networks.torch_layers import halve_lanczos, upsample_bilinear
 from tfdepth.structures import DepthPrediction, SfmPrediction
 from tfdepth.systems.attention import Attention, AttentionConfig, AttentionWeights
@@ -197,18 +197,18 @@ class Monodepth2(System):
 
     def _terms_of_levels(self, batch, prediction):
         """[(photometric, smoothness)] of the levels, scalars."""
-        terms = []
+        disparities = prediction.scene.disparities
+        levels = range(len(disparities))
+        identities = ([self._identity_errors(batch, 0)] * len(levels) if self.config.full_resolution
+                      else [self._identity_errors(batch, level) for level in levels])
+        photometric = in_turn(
+            lambda level, prediction, intrinsics: tf.reduce_mean(self._reprojection(
+                batch._replace(intrinsics=intrinsics), prediction, level, identities[level])[0]),
+            len(levels), prediction, batch.intrinsics)
         targets = _pyramid(batch.target, self.config.num_levels)
-        for level, disparity in enumerate(prediction.scene.disparities):
-            if level == 0 or not self.config.full_resolution:
-                identity = self._identity_errors(batch, level)
-            photometric = recomputed(
-                lambda prediction, intrinsics, level=level, identity=identity: tf.reduce_mean(
-                    self._reprojection(batch._replace(intrinsics=intrinsics), prediction, level,
-                                       identity)[0]), prediction, batch.intrinsics)
-            smoothness = edge_aware_smoothness(mean_normalized(disparity), targets[level])
-            terms.append((photometric, tf.reduce_mean(smoothness) / 2.0**level))
-        return terms
+        smoothness = [tf.reduce_mean(edge_aware_smoothness(
+            mean_normalized(disparities[level]), targets[level])) / 2.0**level for level in levels]
+        return list(zip(photometric, smoothness))
 
     def pictures(self, batch, prediction):
         _, trains, views = self._reprojection(
@@ -241,12 +241,8 @@ class Monodepth2(System):
 
     def _errors(self, images, target):
         """Photometric errors [B, S, H, W, 1] of images [B, S, H, W, 3]."""
-        shape = tf.shape(images)
-        flat = tf.ensure_shape(tf.reshape(images, tf.concat([[-1], shape[2:]], axis=0)),
-                               [None, *images.shape[2:]])
-        errors = photometric_error(flat, tf.repeat(target, shape[1], axis=0),
-                                   self.config.ssim_weight)
-        return tf.reshape(errors, tf.concat([shape[:4], [1]], axis=0))
+        return tf.stack([photometric_error(each, target, self.config.ssim_weight)
+                         for each in tf.unstack(images, axis=1)], axis=1)
 
     def _identity_errors(self, batch, level):
         """Errors of the sources as they are, or None without automask."""

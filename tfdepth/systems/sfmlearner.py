@@ -14,12 +14,12 @@ from tfdepth.geometry import transforms
 from tfdepth.geometry.sampling import BORDERS
 from tfdepth.geometry.synthesis import synthesize_target
 from tfdepth.losses.explainability import explainability_error
+from tfdepth.losses.in_turn import in_turn
 from tfdepth.losses.photometric import l1_error, masked_mean
 from tfdepth.losses.smoothness import second_order_smoothness
 from tfdepth.networks.convolutions import NORMALIZATIONS
 from tfdepth.networks.dispnet import DispNet
 from tfdepth.networks.pose_explainability import PoseExplainabilityNet
-from tfdepth.networks.rematerialization import recomputed
 from tfdepth.structures import DepthPrediction, ExplainedPrediction
 from tfdepth.systems.attention import Attention, AttentionConfig, AttentionWeights
 from tfdepth.systems.base import System
@@ -94,12 +94,12 @@ class SfMLearner(System):
         return DepthPrediction(1.0 / disparities[0], disparities), encoded
 
     def loss_terms(self, batch, prediction):
-        photometric, smoothness, explainability = [], [], [tf.zeros([])]
+        photometric = in_turn(
+            lambda level, prediction, intrinsics: self._photometric(
+                batch._replace(intrinsics=intrinsics), prediction, level),
+            len(prediction.scene.disparities), prediction, batch.intrinsics)
+        smoothness, explainability = [], [tf.zeros([])]
         for level, disparity in enumerate(prediction.scene.disparities):
-            photometric.append(recomputed(
-                lambda prediction, intrinsics, level=level: self._photometric(
-                    batch._replace(intrinsics=intrinsics), prediction, level),
-                prediction, batch.intrinsics))
             if prediction.mask_logits:
                 explainability.append(_mean_over_images(tf.reduce_mean(
                     explainability_error(prediction.mask_logits[level]), axis=[1, 2])))

@@ -94,7 +94,7 @@ def _parts_of_step(config, strategy, made, batch):
 
     def losses(batch, prediction):
         tensors = tf.nest.flatten(prediction)
-        with rematerialization(config.train.rematerialize), tf.GradientTape() as tape:
+        with tf.GradientTape() as tape:
             tape.watch(tensors)
             total, _ = loss(system.with_cameras(batch), prediction)
         return total_of(tape.gradient(total, tensors))

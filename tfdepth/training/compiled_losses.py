@@ -6,7 +6,6 @@ kernels of them, and keeps no inner result in memory. Networks stay with cuDNN a
 import tensorflow as tf
 
 from tfdepth.geometry.sampling import without_kernels
-from tfdepth.networks.rematerialization import rematerialization
 
 
 def compiled_losses(system):
@@ -17,7 +16,7 @@ def compiled_losses(system):
     """
     @tf.function(jit_compile=True, autograph=False)
     def with_gradients(batch, *inputs):
-        with without_kernels(), rematerialization(False), tf.GradientTape() as tape:
+        with without_kernels(), tf.GradientTape() as tape:
             tape.watch(inputs)
             intrinsics, prediction = inputs
             terms = system.loss_terms(batch._replace(intrinsics=intrinsics), prediction)

@@ -4,6 +4,7 @@ from typing import Dict, NamedTuple
 import tensorflow as tf
 
 from tfdepth.checks import UserError
+from tfdepth.losses.in_turn import one_at_a_time
 from tfdepth.networks.batch_norm import moving_statistics
 from tfdepth.networks.rematerialization import rematerialization
 from tfdepth.training.compiled_losses import compiled_losses
@@ -149,7 +150,8 @@ def losses_of(system, config):
         return compiled_losses(system)
 
     def losses(batch, prediction):
-        terms = system.loss_terms(batch, prediction)
+        with one_at_a_time():
+            terms = system.loss_terms(batch, prediction)
         return system.total_loss(terms), terms
 
     return losses

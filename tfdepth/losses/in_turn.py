@@ -1,0 +1,55 @@
+"""Parts of a loss that are differentiated one after another, in the memory of one of them.
+
+Usually the way back begins when all parts are known, and until then what each of them needs for its
+gradient stays in memory, on top of what the networks keep for theirs. Within `one_at_a_time` the
+gradient of a part follows the part at once, and the next part waits for it.
+"""
+import contextlib
+import threading
+
+import tensorflow as tf
+
+_state = threading.local()  # replicas are traced in threads of their own
+
+
+@contextlib.contextmanager
+def one_at_a_time():
+    """A context for losses whose gradient is wanted. Without one `in_turn` computes values alone."""
+    before, _state.enabled = getattr(_state, "enabled", False), True
+    try:
+        yield
+    finally:
+        _state.enabled = before
+
+
+def in_turn(part, count, *arguments):
+    """[part(k, *arguments) for k in range(count)], scalars.
+
+    Args: part: function without variables. arguments: (structures of) tensors: all that a gradient
+      shall go to. None stays None.
+    """
+    if not getattr(_state, "enabled", False):
+        return [part(k, *arguments) for k in range(count)]
+    leaves = tf.nest.flatten(arguments)
+    places = [place for place, leaf in enumerate(leaves) if leaf is not None]
+    done = []
+
+    def run(k):
+        @tf.custom_gradient
+        def with_gradient(*tensors):
+            with tf.control_dependencies(done):
+                tensors = [tf.identity(tensor) for tensor in tensors]
+            filled = list(leaves)
+            for place, tensor in zip(places, tensors):
+                filled[place] = tensor
+            with tf.GradientTape() as tape:
+                tape.watch(tensors)
+                result = part(k, *tf.nest.pack_sequence_as(arguments, filled))
+            gradients = tape.gradient(result, tensors)
+            done[:] = [each for each in gradients if each is not None]
+            return result, lambda upstream: [None if each is None else upstream * each
+                                             for each in gradients]
+
+        return with_gradient(*(leaves[place] for place in places))
+
+    return [run(k) for k in range(count)]
