@@ -1,5 +1,6 @@
 """One heap for all threads."""
 import os
+import platform
 import subprocess
 import sys
 
@@ -27,11 +28,15 @@ sys.exit(console.run("tool.py: takes memory.", body, argv=[]))
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="of glibc alone")
-@pytest.mark.parametrize("arenas, fits", [(None, lambda heaps: heaps == 1),
-                                          ("3", lambda heaps: 1 < heaps <= 3)])
-def test_heaps_of_threads(arenas, fits):
-    environment = {**os.environ, **({"MALLOC_ARENA_MAX": arenas} if arenas else {})}
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of glibc alone")
+@pytest.mark.parametrize("setting, fits", [
+    ({}, lambda heaps: heaps == 1),
+    ({"MALLOC_ARENA_MAX": "3"}, lambda heaps: 1 < heaps <= 3),
+    ({"GLIBC_TUNABLES": "glibc.malloc.arena_max=3"}, lambda heaps: 1 < heaps <= 3)])
+def test_heaps_of_threads(setting, fits):
+    others = {name: value for name, value in os.environ.items()
+              if name not in ("MALLOC_ARENA_MAX", "GLIBC_TUNABLES")}
+    environment = {**others, **setting}
     run = subprocess.run([sys.executable, "-c", _HEAPS], env=environment, check=True,
                          capture_output=True, text=True)
     assert fits(run.stdout.count("<heap nr="))

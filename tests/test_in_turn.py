@@ -1,11 +1,14 @@
 """Parts of a loss that are differentiated one after another."""
 import contextlib
+import types
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from tfdepth.losses.in_turn import in_turn, one_at_a_time
+from tfdepth.runs.config import TrainConfig
+from tfdepth.training.step import losses_of
 
 
 def waves(k, arrays, none):
@@ -35,32 +38,37 @@ def test_values_and_gradients(context, compiled):
     np.testing.assert_allclose(by_y, np.dot([2, 3, 5], expected) / np.tan(y), rtol=1e-5)
 
 
-def test_a_part_waits_for_the_gradient_of_the_one_before():
-    seen = []
-
-    def note(what, value):
-        seen.append(what)
-        return value
-
-    def noted(what, tensor):
-        return tf.ensure_shape(tf.numpy_function(
-            lambda value: note(what, value), [tensor], tf.float32), tensor.shape)
-
-    def part(k, x):
-        @tf.custom_gradient
-        def watched(x):
-            return noted(f"{k} forth", x), lambda upstream: noted(f"{k} back", upstream)
-        return tf.reduce_sum(watched(x))
+def test_in_a_step_a_part_waits_for_the_gradient_of_the_one_before():
+    """By the edges of the graph: a part is a sine, its gradient a cosine."""
+    system = types.SimpleNamespace(
+        loss_terms=lambda batch, x: {"sum": tf.add_n(
+            in_turn(lambda k, x: tf.reduce_sum(tf.sin(x)), 3, x))},
+        total_loss=lambda terms: terms["sum"])
+    losses = losses_of(system, TrainConfig())
 
     @tf.function(autograph=False)
-    def total(x):
-        with one_at_a_time(), tf.GradientTape() as tape:
+    def gradient(x):
+        with tf.GradientTape() as tape:
             tape.watch(x)
-            parts = in_turn(part, 3, x)
-        return tape.gradient(parts, x)
+            total, _ = losses(None, x)
+        return tape.gradient(total, x)
 
-    total(tf.ones([2]))
-    assert seen == [f"{k} {way}" for k in range(3) for way in ("forth", "back")]
+    graph = gradient.get_concrete_function(tf.TensorSpec([3])).graph
+    sines, cosines = ([operation for operation in graph.get_operations() if operation.type == kind]
+                      for kind in ("Sin", "Cos"))
+    assert len(sines) == len(cosines) == 3
+    for before, after in zip(cosines, sines[1:]):
+        assert before in needed_by(after)
+
+
+def needed_by(operation):
+    """All operations of the graph that come before one."""
+    found, new = set(), [operation]
+    while new:
+        found.update(new)
+        new = {each for one in new for each in (
+            *(tensor.op for tensor in one.inputs), *one.control_inputs)} - found
+    return found
 
 
 def test_without_a_gradient_none_is_computed():

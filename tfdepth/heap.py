@@ -9,10 +9,10 @@ def share_heap():
     """Lets all threads take memory from one heap; to be called before there are threads.
 
     By itself glibc gives each thread a heap of its own. What a thread frees there helps no other, so
-    a process keeps growing while its work does not. A number in the environment variable
-    MALLOC_ARENA_MAX stands; other C libraries are left as they are.
+    a process keeps growing while its work does not. What the environment variables
+    MALLOC_ARENA_MAX or GLIBC_TUNABLES say of it stands; other C libraries are left as they are.
     """
-    if "MALLOC_ARENA_MAX" in os.environ:
+    if "MALLOC_ARENA_MAX" in os.environ or "arena_max" in os.environ.get("GLIBC_TUNABLES", ""):
         return
     try:
         ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)

@@ -244,18 +244,18 @@ def _filled_up(function):
     """A function of arrays [B, ...] that makes `function` see as many as the largest batch so far.
 
     A small batch, as the last one of a clip, is filled up with its last element: for another size,
-    kernels would be prepared and memory be taken anew.
+    kernels would be prepared and memory be taken anew. It takes the time of a large one.
     """
     largest = 0
 
     def call(*arrays):
         nonlocal largest
         count = len(arrays[0])
-        largest = max(largest, count)
-        if count < largest:
-            places = np.minimum(np.arange(largest), count - 1)
-            arrays = [tf.gather(array, places) for array in arrays]
-        results = function(*arrays)
+        if not 0 < count < largest:
+            largest = max(largest, count)
+            return function(*arrays)
+        places = np.minimum(np.arange(largest), count - 1)
+        results = function(*(np.asarray(array)[places] for array in arrays))
         return tf.nest.map_structure(lambda tensor: tensor[:count], results)
 
     return call

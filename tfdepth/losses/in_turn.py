@@ -14,7 +14,8 @@ _state = threading.local()  # replicas are traced in threads of their own
 
 @contextlib.contextmanager
 def one_at_a_time():
-    """A context for losses whose gradient is wanted. Without one `in_turn` computes values alone."""
+    """A context for losses whose gradient is wanted, and is computed in any case. Without it the
+    parts are plain calls: no gradient is computed where nobody asks for one."""
     before, _state.enabled = getattr(_state, "enabled", False), True
     try:
         yield
@@ -46,7 +47,7 @@ def in_turn(part, count, *arguments):
                 tape.watch(tensors)
                 result = part(k, *tf.nest.pack_sequence_as(arguments, filled))
             gradients = tape.gradient(result, tensors)
-            done[:] = [each for each in gradients if each is not None]
+            done[:] = [each for each in gradients if each is not None] or [result]
             return result, lambda upstream: [None if each is None else upstream * each
                                              for each in gradients]
 

@@ -16,7 +16,7 @@ from tfdepth.training.step import losses_of, make_train_step
 
 
 def benchmark(config, repeats, strategy=None):
-    """Measures a config; medians over `repeats`, after two runs that do not count.
+    """Measures a config; medians over `repeats` rounds, after two that do not count.
 
     Args: config: ExperimentConfig. repeats: of every measurement. strategy: tf.distribute.Strategy;
       None: the current one.
@@ -43,15 +43,18 @@ def benchmark(config, repeats, strategy=None):
     step(batch)
     results = {"tracing_seconds": time.perf_counter() - traced,
                "start_seconds": time.perf_counter() - begin}
-    results["step_seconds"] = _median_seconds(lambda: step(batch).applied.numpy(), repeats)
+    take_step = lambda: step(batch).applied.numpy()
+    for _ in range(repeats):
+        take_step()
+    # Here, before the parts, which are traced apart, add theirs.
     results["peak_memory_megabytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     gpus = tf.config.get_visible_devices("GPU")
     if gpus:
         results["gpu_peak_memory_megabytes"] = max(
             tf.config.experimental.get_memory_info(f"GPU:{k}")["peak"]
             for k in range(len(gpus))) / 2**20
-    for name, part in _parts_of_step(config, strategy, parts, batch).items():
-        results[f"{name}_seconds"] = _median_seconds(part, repeats)
+    results.update(_median_seconds(
+        {"step": take_step, **_parts_of_step(config, strategy, parts, batch)}, repeats))
     size = config.train.batch_size
     results["step_samples_per_second"] = size / results["step_seconds"]
     results["input_samples_per_second"] = size * batches_per_second(batches, repeats / 4)
@@ -64,7 +67,7 @@ def measure_step(config, repeats):
     """Median seconds of a training step on a batch that is at hand; see `benchmark`."""
     _, step, batches = _prepare(config, tf.distribute.get_strategy())
     batch = next(batches)
-    return _median_seconds(lambda: step(batch).applied.numpy(), repeats)
+    return _median_seconds({"step": lambda: step(batch).applied.numpy()}, repeats)["step_seconds"]
 
 
 def _prepare(config, strategy):
@@ -123,20 +126,23 @@ def _inference(predictor, repeats):
     cameras = tf.eye(3, batch_shape=[8])
     forward = lambda count: lambda: predictor.depth_of_batch(
         images[:count], images[:count], cameras[:count]).numpy()
-    return {
-        "inference_seconds": _median_seconds(
-            lambda: predictor.depth_of_image(picture, intrinsics=np.eye(3)), repeats),
-        "inference_network_seconds": _median_seconds(forward(1), repeats),
-        "inference_images_per_second": 8 / _median_seconds(forward(8), repeats)}
+    single = _median_seconds({
+        "inference": lambda: predictor.depth_of_image(picture, intrinsics=np.eye(3)),
+        "inference_network": forward(1)}, repeats)
+    eight = _median_seconds({"eight": forward(8)}, repeats)
+    return {**single, "inference_images_per_second": 8 / eight["eight_seconds"]}
 
 
-def _median_seconds(run, repeats):
-    seconds = []
+def _median_seconds(runs, repeats):
+    """{name_seconds: median} of functions, {name: function}, each run in every round: where the
+    machine is slower for a while, it is so for all of them."""
+    seconds = {name: [] for name in runs}
     for _ in range(repeats + 2):
-        begin = time.perf_counter()
-        run()
-        seconds.append(time.perf_counter() - begin)
-    return float(np.median(seconds[2:]))
+        for name, run in runs.items():
+            begin = time.perf_counter()
+            run()
+            seconds[name].append(time.perf_counter() - begin)
+    return {f"{name}_seconds": float(np.median(each[2:])) for name, each in seconds.items()}
 
 
 def _render_seconds(repeats):
