@@ -251,11 +251,11 @@ def _filled_up(function):
     def call(*arrays):
         nonlocal largest
         count = len(arrays[0])
-        if not 0 < count < largest:
-            largest = max(largest, count)
-            return function(*arrays)
-        places = np.minimum(np.arange(largest), count - 1)
-        results = function(*(np.asarray(array)[places] for array in arrays))
+        largest = max(largest, count)
+        if 0 < count < largest:
+            places = np.minimum(np.arange(largest), count - 1)
+            arrays = [tf.gather(array, places) for array in arrays]
+        results = function(*arrays)
         return tf.nest.map_structure(lambda tensor: tensor[:count], results)
 
     return call
