@@ -11,7 +11,7 @@ PACKAGE = ROOT / "tfdepth"
 # From the top to the bottom; a part may import itself and what stands below it.
 LAYERS = ("tuning", "training", "prediction", "export", "evaluation", "inference", "weights",
           "runs", "systems", "networks", "losses", "data", "geometry", "console", "structures",
-          "stopping", "heap", "files", "checks")
+          "stopping", "heap", "tracing", "files", "checks")
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 

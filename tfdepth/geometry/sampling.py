@@ -2,14 +2,13 @@
 
 Shape letters: B batch, H rows, W columns, N samples, C channels.
 """
-import contextlib
-import threading
 import warnings
 
 import numpy as np
 import tensorflow as tf
 
 from tfdepth.checks import check_choice, check_shape
+from tfdepth.tracing import Switch
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", UserWarning)  # of the end of TensorFlow Addons' development
@@ -21,17 +20,12 @@ BORDERS = ("zeros", "border")
 # on the border: a border pixel that is projected onto itself misses by about one.
 ROUNDING = 4.0
 
-_state = threading.local()  # replicas are traced in threads of their own
+_without_kernels = Switch()
 
 
-@contextlib.contextmanager
 def without_kernels():
     """A context in which samples are traced as operations that every compiler knows."""
-    before, _state.plain = getattr(_state, "plain", False), True
-    try:
-        yield
-    finally:
-        _state.plain = before
+    return _without_kernels.turned(True)
 
 
 def bilinear_sample(image, pixels, border="zeros"):
@@ -82,7 +76,7 @@ def sample_at(image, u, v, border="zeros"):
 def _has_kernel():
     """Whether the fused kernel runs where the images are: it exists for CPUs alone, and not for XLA.
     Asked, while a graph is traced, of the devices that TensorFlow may use."""
-    return not (getattr(_state, "plain", False) or tf.config.get_visible_devices("GPU"))
+    return not (_without_kernels.on or tf.config.get_visible_devices("GPU"))
 
 
 def _sample_fused(image, u, v, keep):

@@ -4,32 +4,28 @@ Usually the way back begins when all parts are known, and until then what each o
 gradient stays in memory, on top of what the networks keep for theirs. Within `one_at_a_time` the
 gradient of a part follows the part at once, and the next part waits for it.
 """
-import contextlib
-import threading
-
 import tensorflow as tf
 
-_state = threading.local()  # replicas are traced in threads of their own
+from tfdepth.tracing import Switch
+
+_gradients_wanted = Switch()
 
 
-@contextlib.contextmanager
 def one_at_a_time():
     """A context for losses whose gradient is wanted, and is computed in any case. Without it the
     parts are plain calls: no gradient is computed where nobody asks for one."""
-    before, _state.enabled = getattr(_state, "enabled", False), True
-    try:
-        yield
-    finally:
-        _state.enabled = before
+    return _gradients_wanted.turned(True)
 
 
 def in_turn(part, count, *arguments):
     """[part(k, *arguments) for k in range(count)], scalars.
 
-    Args: part: function without variables. arguments: (structures of) tensors: all that a gradient
-      shall go to. None stays None.
+    Args: part: function without variables of k and the arguments -> scalar. count: of parts.
+      arguments: (structures of) float tensors of any shape: all that a gradient shall go to. None
+      stays None.
+    Returns: list of scalars.
     """
-    if not getattr(_state, "enabled", False):
+    if not _gradients_wanted.on:
         return [part(k, *arguments) for k in range(count)]
     leaves = tf.nest.flatten(arguments)
     places = [place for place, leaf in enumerate(leaves) if leaf is not None]

@@ -4,28 +4,22 @@ A network names the parts whose inner results may be dropped: layers derive from
 other functions are called through `recomputed`. Within `rematerialization(True)` they are dropped.
 Elsewhere such a call is a plain one.
 """
-import contextlib
-import threading
-
 import tensorflow as tf
 
-_state = threading.local()  # replicas are traced in threads of their own
+from tfdepth.tracing import Switch
+
+_enabled, _again = Switch(), Switch()
 
 
-@contextlib.contextmanager
 def rematerialization(enabled):
-    """Whether calls through `recomputed` keep their inner results (False) or not (True)."""
-    before, _state.enabled = getattr(_state, "enabled", False), enabled
-    try:
-        yield
-    finally:
-        _state.enabled = before
+    """A context in which calls through `recomputed` keep their inner results (False) or not."""
+    return _enabled.turned(enabled)
 
 
 def computing_again():
     """Whether the present computation is a repetition: what has an effect must not have it twice,
     as the running statistics of batch normalisation."""
-    return getattr(_state, "again", False)
+    return _again.on
 
 
 class RecomputedLayer(tf.keras.layers.Layer):
@@ -45,7 +39,7 @@ def recomputed(function, *arguments):
     Returns: what `function` returns: a (structure of) tensors.
     Source: Chen et al., "Training deep nets with sublinear memory cost", 2016.
     """
-    if not getattr(_state, "enabled", False):
+    if not _enabled.on:
         return function(*arguments)
     leaves = tf.nest.flatten(arguments)
     places = [k for k, leaf in enumerate(leaves) if leaf is not None]
@@ -64,13 +58,9 @@ def recomputed(function, *arguments):
             with tf.control_dependencies([each for each in upstream if each is not None]):
                 again = [tf.identity(tensor) for tensor in tensors]
             variables = list(variables)
-            with tf.GradientTape() as tape:
+            with tf.GradientTape() as tape, _again.turned(True):
                 tape.watch(again)
-                _state.again = True
-                try:
-                    results = tf.nest.flatten(call(again))
-                finally:
-                    _state.again = False
+                results = tf.nest.flatten(call(again))
             gradients = tape.gradient(results, again + variables, list(upstream))
             inputs = gradients[:len(again)]
             return (inputs, gradients[len(again):]) if variables else inputs
