@@ -1,4 +1,4 @@
-"""One heap for all threads."""
+"""One heap for all threads; large blocks go back to the system."""
 import os
 import platform
 import subprocess
@@ -28,15 +28,47 @@ sys.exit(console.run("tool.py: takes memory.", body, argv=[]))
 """
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of glibc alone")
+# Prints how many blocks come from the system after one of 20 MiB was freed and taken again.
+_LARGE_BLOCKS = """
+import ctypes
+from tfdepth import heap
+library = ctypes.CDLL(None)
+library.malloc.restype, library.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+class Numbers(ctypes.Structure):  # mallinfo(3)
+    _fields_ = [(name, ctypes.c_int) for name in (
+        "arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks",
+        "fordblks", "keepcost")]
+library.mallinfo.restype = Numbers
+{}
+before = library.mallinfo().hblks
+library.free(library.malloc(20 << 20))
+library.malloc(20 << 20)
+print(library.mallinfo().hblks - before)
+"""
+_ONLY_GLIBC = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of glibc alone")
+
+
+def _run(program, setting):
+    others = {name: value for name, value in os.environ.items()
+              if not name.startswith("MALLOC_") and name != "GLIBC_TUNABLES"}
+    return subprocess.run([sys.executable, "-c", program], env={**others, **setting}, check=True,
+                          capture_output=True, text=True).stdout
+
+
+@_ONLY_GLIBC
+@pytest.mark.parametrize("setting, call, blocks", [
+    ({}, "", 0),
+    ({}, "heap.return_large_blocks()", 1),
+    ({"MALLOC_MMAP_THRESHOLD_": str(2**25)}, "heap.return_large_blocks()", 0),
+    ({"GLIBC_TUNABLES": f"glibc.malloc.mmap_threshold={2**25}"}, "heap.return_large_blocks()", 0)])
+def test_large_blocks(setting, call, blocks):
+    assert int(_run(_LARGE_BLOCKS.replace("{}", call), setting)) == blocks
+
+
+@_ONLY_GLIBC
 @pytest.mark.parametrize("setting, fits", [
     ({}, lambda heaps: heaps == 1),
     ({"MALLOC_ARENA_MAX": "3"}, lambda heaps: 1 < heaps <= 3),
     ({"GLIBC_TUNABLES": "glibc.malloc.arena_max=3"}, lambda heaps: 1 < heaps <= 3)])
 def test_heaps_of_threads(setting, fits):
-    others = {name: value for name, value in os.environ.items()
-              if name not in ("MALLOC_ARENA_MAX", "GLIBC_TUNABLES")}
-    environment = {**others, **setting}
-    run = subprocess.run([sys.executable, "-c", _HEAPS], env=environment, check=True,
-                         capture_output=True, text=True)
-    assert fits(run.stdout.count("<heap nr="))
+    assert fits(_run(_HEAPS, setting).count("<heap nr="))

@@ -65,6 +65,7 @@ from tfdepth import console  # first: it refuses an unsupported Python
 from absl import flags
 
 from tfdepth.checks import UserError
+from tfdepth.heap import return_large_blocks
 from tfdepth.stopping import ended_by_sigterm
 
 
@@ -98,6 +99,7 @@ def define_flags(values):
 
 
 def predict(values):
+    return_large_blocks()  # memory does not depend on the length of a video
     if values.calibrate:
         from tfdepth.data import files, video
         from tfdepth.prediction.calibration import calibrate
