@@ -3,8 +3,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfdepth.losses.explainability import explainability_error
 from tfdepth.checks import UserError
+from tfdepth.losses import photometric
+from tfdepth.losses.explainability import explainability_error
 from tfdepth.losses.photometric import l1_error, masked_mean, photometric_error
 from tfdepth.losses.reprojection import reprojection_error, tie_breaking_noise
 from tfdepth.losses.smoothness import (
@@ -97,6 +98,13 @@ def test_l1_error_of_equal_images_has_no_gradient():
     np.testing.assert_array_equal(tape.gradient(error, image)[0, 0, 0], [0.0, -1.0, 1.0])
 
 
+@pytest.fixture(name="either_way", params=["kernels of a CPU", "others"])
+def _either_way(request, monkeypatch):
+    """What CPUs do, and what GPUs and XLA do, here on a CPU."""
+    monkeypatch.setattr(photometric, "on_cpu_kernels", lambda: request.param == "kernels of a CPU")
+
+
+@pytest.mark.usefixtures("either_way")
 @pytest.mark.parametrize("edge", ["mirror", "cut"])
 def test_ssim_by_loops(edge):
     image, other = RANDOM.random((2, 2, 4, 5, 3)) * (1 + (edge == "cut")) - (edge == "cut")
@@ -114,9 +122,10 @@ def test_ssim_by_loops(edge):
         expected[index] = np.clip((1 - ssim) / 2, 0, 1)
     np.testing.assert_allclose(ssim_error(tf.constant(image), tf.constant(other), edge), expected,
                                atol=1e-10)
-    mixed = photometric_error(tf.constant(image), tf.constant(other), ssim_weight=0.6, edge=edge)
-    by_hand = (0.6 * expected + 0.4 * np.abs(image - other)).mean(-1, keepdims=True)
-    np.testing.assert_allclose(mixed, by_hand, atol=1e-10)
+    for weight in (0.0, 1.0, 0.6):
+        mixed = photometric_error(tf.constant(image), tf.constant(other), weight, edge)
+        by_hand = (weight * expected + (1 - weight) * np.abs(image - other)).mean(-1, keepdims=True)
+        np.testing.assert_allclose(mixed, by_hand, atol=1e-10)
     of_any_size = tf.function(
         lambda *images: photometric_error(*images, ssim_weight=0.6, edge=edge),
         input_signature=[tf.TensorSpec([None, None, None, 3], tf.float64)] * 2)
@@ -144,6 +153,16 @@ def test_gradient_of_ssim_by_differences(edge):
     assert np.abs(tape.gradient(error, same)).max() < 1e-9  # the best there is
 
 
+@pytest.mark.usefixtures("either_way")
+@pytest.mark.parametrize("weight", [0.0, 1.0, 0.85])
+def test_gradient_of_the_photometric_error_by_differences(weight):
+    image, target = (tf.constant(each) for each in RANDOM.random((2, 2, 4, 5, 3)))
+    upstream = RANDOM.random((2, 4, 5, 1))
+    exact, by_differences = tf.test.compute_gradient(
+        lambda image: upstream * photometric_error(image, target, weight), [image], 1e-6)
+    np.testing.assert_allclose(exact[0], by_differences[0], atol=1e-7)
+
+
 def test_edge_aware_smoothness_by_loops():
     disparity, image = RANDOM.random((2, 4, 5, 1)), RANDOM.random((2, 4, 5, 3))
     expected = []
@@ -155,6 +174,10 @@ def test_edge_aware_smoothness_by_loops():
         expected.append(np.mean(x) + np.mean(y))
     np.testing.assert_allclose(edge_aware_smoothness(tf.constant(disparity), tf.constant(image)),
                                expected, rtol=1e-12)
+    exact, by_differences = tf.test.compute_gradient(
+        edge_aware_smoothness, [tf.constant(disparity), tf.constant(image)], 1e-6)
+    for each, slowly in zip(exact, by_differences):
+        np.testing.assert_allclose(each, slowly, atol=1e-8)
     normal = mean_normalized(tf.constant(disparity))
     np.testing.assert_allclose(np.mean(normal, axis=(1, 2, 3)), [1, 1], rtol=1e-6)
     with pytest.raises(ValueError, match=r"`image` must have shape \[B, 4, 5, C\]"):
@@ -178,13 +201,14 @@ def test_reprojection_takes_the_best_source_and_masks_what_stands_still():
 
 
 def test_masked_pixels_send_no_gradient_and_ties_do_not_train():
-    errors = tf.Variable([[[[[0.2], [0.6], [0.4]]], [[[0.3], [0.7], [0.4]]]]])  # [1, 2, 1, 3, 1]
-    identity = tf.Variable([[[[[0.5], [0.5], [0.4]]], [[[0.5], [0.5], [0.9]]]]])
+    errors = tf.Variable([[[[[0.2], [0.6], [0.4], [0.4]]],
+                           [[[0.3], [0.7], [0.4], [0.1]]]]])                # [1, 2, 1, 4, 1]
+    identity = tf.Variable([[[[[0.5], [0.5], [0.4], [0.9]]], [[[0.5], [0.5], [0.9], [0.2]]]]])
     with tf.GradientTape() as tape:
         error, trains = reprojection_error(errors, identity)
     gradients = tape.gradient(error, [errors, identity], unconnected_gradients="zero")
-    np.testing.assert_array_equal(np.squeeze(trains), [True, False, False])
-    np.testing.assert_array_equal(np.squeeze(gradients[0]), [[1, 0, 0], [0, 0, 0]])
+    np.testing.assert_array_equal(np.squeeze(trains), [True, False, False, True])
+    np.testing.assert_array_equal(np.squeeze(gradients[0]), [[1, 0, 0, 0], [0, 0, 0, 1]])
     np.testing.assert_array_equal(gradients[1], np.zeros_like(identity))
 
 

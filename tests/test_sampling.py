@@ -21,7 +21,7 @@ PIXELS = np.concatenate([
 @pytest.fixture(autouse=True, params=["fused", "gathered"])
 def _either_way(request, monkeypatch):
     """What CPUs do, and what GPUs do, here on a CPU."""
-    monkeypatch.setattr(sampling, "_has_kernel", lambda: request.param == "fused")
+    monkeypatch.setattr(sampling, "on_cpu_kernels", lambda: request.param == "fused")
 
 
 def sample_slowly(image, pixels, border):

@@ -36,8 +36,7 @@ def reprojection_error(errors, identity_errors=None, reduction="minimum"):
         return error, tf.ones_like(error, tf.bool)
     check_shape("identity_errors", identity_errors, ["B", "S", "H", "W", 1])
     identity = tf.stop_gradient(_reduce(identity_errors, reduction))
-    trains = error < identity
-    return tf.where(trains, error, identity), trains
+    return _smaller(error, identity)
 
 
 def tie_breaking_noise(num_sources, height, width, scale=1e-5):
@@ -55,4 +54,19 @@ def _reduce(errors, reduction):
     """[B, S, H, W, 1] -> [B, H, W, 1]."""
     if reduction == "mean":
         return tf.reduce_mean(errors, axis=1)
-    return functools.reduce(tf.minimum, tf.unstack(errors, axis=1))
+    return functools.reduce(lambda one, other: _smaller(other, one)[0], tf.unstack(errors, axis=1))
+
+
+@tf.custom_gradient
+def _smaller(one, other):
+    """The smaller of two tensors of one shape, and where it is `one`; at a tie it is `other`.
+
+    tf.minimum's gradient takes three times as long on a CPU.
+    """
+    smaller, is_one = tf.minimum(one, other), one < other
+
+    def gradient(upstream, _):
+        of_one = upstream * tf.cast(is_one, upstream.dtype)
+        return of_one, upstream - of_one
+
+    return (smaller, is_one), gradient

@@ -2,6 +2,8 @@
 
 Shape letters: N images, H rows, W columns, C channels.
 """
+import math
+
 import tensorflow as tf
 
 from tfdepth.checks import check_choice, check_shape
@@ -25,51 +27,53 @@ def ssim_error(image, other, edge="mirror"):
     check_choice("edge", edge, EDGES)
     check_shape("image", image, ["N", "H", "W", "C"])
     check_shape("other", other, [n or letter for n, letter in zip(image.shape, "NHWC")])
-    return _ssim_error(image, other, EDGES[edge])
+    return tf.clip_by_value(0.5 + minus_ssim(image, other, 0.5, edge), 0.0, 1.0)
 
 
-def _ssim_error(image, other, padding):
-    """The same, its gradient written out: half of a step's losses are this, and it takes half the
-    passes over memory that automatic differentiation would.
+def minus_ssim(image, other, weight, edge="mirror"):
+    """-weight * SSIM, in [-weight, weight] but for rounding; arguments as of `ssim_error`.
 
-    With window means a, b, variances and covariance:
-    SSIM = l k / (m n), l = 2 a b + C1, k = 2 covariance + C2, m = a^2 + b^2 + C1, n = variance of
-    both + C2. What depends on `other` alone, TensorFlow computes once for all images that are
-    compared with it.
+    Its gradient is written out: a third of a step's losses are this, and it takes half the passes
+    over memory that automatic differentiation would. With window means a, b, variances and
+    covariance: SSIM = l k / (m n), l = 2 a b + C1, k = 2 covariance + C2, m = a^2 + b^2 + C1, n =
+    variance of both + C2. What depends on `other` alone, TensorFlow computes once for all images
+    that are compared with it; so that no pass is for constants alone, they are put in there: l and
+    k carry sqrt(weight / 2).
     """
+    padding, scale = EDGES[edge], math.sqrt(weight / 2.0)
     means, spread, crop = _window_operations(image, padding)
 
     @tf.custom_gradient
-    def error_of(image, other):
+    def of(image, other):
         image, other = (tf.pad(each, _border(1), padding) for each in (image, other))
         a, b = means(image), means(other)
         square_a, square_b = tf.square(a), tf.square(b)
-        twice_other, twice_b = 2.0 * other, 2.0 * b
-        product = a * twice_b
-        l = product + _C1
+        scaled = lambda array: 2.0 * scale * array
+        scaled_other, scaled_b = scaled(other), scaled(b)
+        product = a * scaled_b
+        l = product + scale * _C1
         # Constants come last: these differences of nearly equal numbers lose no more digits so.
-        k = (means(image * twice_other) - product) + _C2
+        k = (means(image * scaled_other) - product) + scale * _C2
         m = square_a + (square_b + _C1)
         n = (means(tf.square(image)) - square_a) + ((means(tf.square(other)) - square_b) + _C2)
-        weight = -0.5 / (m * n)
-        minus_half_ssim = l * k * weight
+        factor = -2.0 / (m * n)
+        result = l * k * factor
 
         def gradient(upstream):
-            # SSIM stays within [-1, 1] but for rounding: the limits of the error have no say here.
-            outer = upstream * weight
-            outer_ssim = -4.0 * outer * minus_half_ssim
-            of_product, of_square = spread(outer * l), spread(outer_ssim * m)
-            across, along = outer * (k - l), outer_ssim * (n - m)
+            outer = upstream * factor
+            outer_result = outer * result
+            of_product, of_square = spread(outer * l), spread(outer_result * m)
+            across, along = outer * (k - l), outer_result * (n - m)
 
-            def by(own, own_mean, twice_another, twice_another_mean):
-                return crop(spread(across * twice_another_mean - along * own_mean)
-                            + (twice_another * of_product - own * of_square))
+            def by(own, own_mean, scaled_another, scaled_another_mean):
+                return crop(spread(across * scaled_another_mean + along * own_mean)
+                            + (scaled_another * of_product + own * of_square))
 
-            return by(image, a, twice_other, twice_b), by(other, b, 2.0 * image, 2.0 * a)
+            return by(image, a, scaled_other, scaled_b), by(other, b, scaled(image), scaled(a))
 
-        return tf.clip_by_value(0.5 + minus_half_ssim, 0.0, 1.0), gradient
+        return result, gradient
 
-    return error_of(image, other)
+    return of(image, other)
 
 
 def _window_operations(image, padding):

@@ -69,6 +69,8 @@ def upsample_bilinear(maps, factor):
     matrices, as fast for a channel or two. [B, H, W, C] -> [B, factor H, factor W, C], H, W and C
     static.
     """
+    if factor == 1:
+        return maps
     return _resample(maps, *(_interpolation(size, factor) for size in maps.shape[1:3]))
 
 

@@ -5,7 +5,7 @@ kernels of them, and keeps no inner result in memory. Networks stay with cuDNN a
 """
 import tensorflow as tf
 
-from tfdepth.geometry.sampling import without_kernels
+from tfdepth.tracing import without_kernels
 
 
 def compiled_losses(system):
