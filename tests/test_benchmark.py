@@ -16,6 +16,21 @@ def _root(tmp_path_factory):
     return root
 
 
+def test_precisions_are_compared(root, capsys):
+    names = ("float32", "mixed_bfloat16")
+    assert benchmark.main([f"--config.data.root={root}", *SMALL,
+                           f"--precisions={','.join(names)}"]) == 0
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert found.keys() == {
+        *(f"{name}_{part}_seconds" for name in names
+          for part in ("step", "inference", "inference_network")),
+        "mixed_bfloat16_step_share", "mixed_bfloat16_inference_share"}
+    assert found["mixed_bfloat16_step_share"] == pytest.approx(
+        found["mixed_bfloat16_step_seconds"] / found["float32_step_seconds"])
+    assert benchmark.main([f"--config.data.root={root}", *SMALL, "--precisions=half"]) == 2
+    assert "precision must be one of" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("flags", [(), ("--config.train.accumulate=2",
                                         "--config.train.rematerialize=true")])
 def test_benchmark(root, capsys, flags):

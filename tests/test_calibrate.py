@@ -305,7 +305,7 @@ def test_lidar_maps_and_all_that_changes(run, tmp_path, capsys):
     assert plain.scale is None and metric.scale == scale
 
 
-def test_distances(run, tmp_path, capsys):
+def test_distances(run, tmp_path, monkeypatch, capsys):
     frames = write_frames(tmp_path / "clip", ["a.png", "b.jpg"], size=(40, 80))
     predictor = load_predictor(run)
     found = {}
@@ -316,9 +316,12 @@ def test_distances(run, tmp_path, capsys):
     assert _main(run, frames / "a.png", f"distance=61,7,{one}") == 0
     scale = read_scale(run)
     assert abs(scale.factor / FACTOR - 1) < 1e-3 and scale.count == 1 and scale.spread is None
-    assert "optical axis (1 point, spread not known)" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "optical axis (1 point, spread not known)" in said and "warning" not in said
+    monkeypatch.setattr("tfdepth.prediction.calibration.FLAT", 9.0)
     two = 1.1 * FACTOR * found["a.png"][39, 0]
     assert _main(run, frames / "a.png", f"distance=61,7,{one};0,39,{two}") == 0
+    assert "warning: depth varies by" in capsys.readouterr().out
     scale = read_scale(run)
     assert abs(scale.factor / (1.05 * FACTOR) - 1) < 1e-3 and abs(scale.spread - 0.0476) < 1e-3
     table = tmp_path / "points.csv"

@@ -406,6 +406,18 @@ def test_one_picture_asks_for_nothing(browser, tmp_path):
 
 
 @needs_chromium
+@pytest.mark.parametrize("limits, labels", [
+    ((1 / 40, 1 / 2), ["2", "3", "5", "7", "10", "20"]),
+    ((1 / 0.854, 1 / 0.837), ["0.838", "0.845", "0.853"])])  # no round number lies in there
+def test_the_legend_has_numbers(browser, tmp_path, limits, labels):
+    write_viewer(tmp_path / "page.html", "Legend", [random_frame((30, 40), "a")], sorted(limits))
+    browser.open(tmp_path / "page.html")
+    texts = browser.find("legend").text.split()
+    assert [text for text in texts if text[0].isdigit()] == labels, texts
+    assert not browser.complaints()
+
+
+@needs_chromium
 def test_frames_of_other_sizes(browser, tmp_path):
     frames = [random_frame((60, 40), "a"), random_frame((30, 90), "b", seed=1)]
     write_viewer(tmp_path / "page.html", "Sizes", frames, RANGE)

@@ -10,6 +10,7 @@ Examples:
   python tools/benchmark.py --config configs/sfmlearner.py:release --config.data.dataset=synthetic
   python tools/benchmark.py --config configs/monodepth2.py --devices gpu:0,1 \\
       --config.train.precision=mixed_bfloat16
+  python tools/benchmark.py --config configs/monodepth2.py --precisions float32,mixed_bfloat16
   python tools/benchmark.py --input --config configs/sfmlearner.py:release \\
       --config.data.root=~/kitti_odometry
 """
@@ -24,6 +25,8 @@ from absl import flags
 def define_flags(values):
     flags.DEFINE_integer("repeats", 20, "measurements a median", lower_bound=1, flag_values=values)
     console.define_devices(values)
+    flags.DEFINE_list("precisions", [], "compare a step and predictions in these, in turns, and "
+                      "measure nothing else", flag_values=values)
     flags.DEFINE_bool("input", False, "measure input against the step", flag_values=values)
 
 
@@ -32,9 +35,14 @@ def benchmark(values):
         from tfdepth.training.input_benchmark import benchmark_input
         results = benchmark_input(values.config, values.repeats)
     else:
-        from tfdepth.training.benchmark import benchmark as measure
+        from tfdepth.training.benchmark import benchmark as measure, compare_precisions
         from tfdepth.training.distribution import make_strategy
-        results = measure(values.config, values.repeats, make_strategy(values.devices))
+        strategy = make_strategy(values.devices)
+        if values.precisions:
+            results = compare_precisions(
+                values.config, values.precisions, values.repeats, strategy)
+        else:
+            results = measure(values.config, values.repeats, strategy)
     for name, value in results.items():
         print(f"{name:28} {value:10.4g}")
     print(json.dumps(results))

@@ -26,6 +26,7 @@ from tfdepth.systems.base import PRECISIONS
 
 MAX_SPREAD = 0.25    # of the factors of frames, steps or pixels; more is no calibration
 MIN_STEPS = 5        # moving ones, of `speed`
+FLAT = 0.02          # deviation of log depth within images; of streets it is 0.3 and more
 STANDING = 0.05      # metres a frame; what moves less counts as standing
 
 
@@ -37,10 +38,18 @@ class Request(NamedTuple):
     source: str                # --input
     camera: str                # --intrinsics
     frames_per_second: float   # 0 = unknown
+    show: Callable             # takes lines of text for the user
 
     def frames(self):
-        """Yields `ObservedFrame` of each image."""
-        return observe_depth(self.predictor, self.source, self.camera, self.model)
+        """Yields `ObservedFrame` of each image; warns where the depth of all of them is flat."""
+        spread = 0.0
+        for frame in observe_depth(self.predictor, self.source, self.camera, self.model):
+            spread = max(spread, np.std(np.log(frame.network_depth)))
+            yield frame
+        if spread < FLAT:
+            self.show(f"warning: depth varies by {spread:.1%} within an image: this is a wall, or "
+                      f"the model, of step {self.predictor.step}, has hardly learned, and then no "
+                      "factor makes metres of its depth")
 
     def metres(self, method, what):
         """The value as a positive number of metres."""
@@ -75,7 +84,8 @@ def calibrate(model, method, source="", camera="", precision="float32", frames_p
     check_rate(frames_per_second)
     row = METHODS[name]
     predictor = load_predictor(model, precision, calibrated=False)
-    measured, what = row.measure(Request(predictor, model, value, source, camera, frames_per_second))
+    measured, what = row.measure(
+        Request(predictor, model, value, source, camera, frames_per_second, show))
     counted = f"{measured.count} {row.unit}{'s' * (measured.count != 1)}"
     if (measured.spread or 0.0) > MAX_SPREAD:
         raise UserError(

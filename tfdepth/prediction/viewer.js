@@ -173,17 +173,25 @@ function drawLegend() {
     pixels.data.set([...facts.palette.slice(3 * i, 3 * i + 3), 255], 4 * i);
   }
   canvas.getContext("2d").putImageData(pixels, 0, 0);
-  let last = Infinity;
+  const write = (depth, share) => {
+    const label = document.createElement("span");
+    label.textContent = Number(depth.toPrecision(3));
+    label.style.left = `${100 * share}%`;
+    element("legend").append(label);
+  };
+  let last = Infinity, count = 0;
   for (let power = Math.floor(Math.log10(1 / high)); power <= Math.log10(1 / low); power++) {
     for (const digit of [1, 1.5, 2, 3, 5, 7]) {
       const depth = digit * 10 ** power, share = (1 / depth - low) / (high - low);
       if (share < 0 || share > 1 || last - share < 0.08) continue;
-      const label = document.createElement("span");
-      label.textContent = Number(depth.toPrecision(3));
-      label.style.left = `${100 * share}%`;
-      element("legend").append(label);
+      write(depth, share);
       last = share;
+      count++;
     }
+  }
+  if (count < 2) {  // so narrow a range that hardly a round number lies in it
+    element("legend").querySelectorAll("span").forEach(label => label.remove());
+    for (const share of [0.95, 0.5, 0.05]) write(1 / (low + share * (high - low)), share);
   }
 }
 

@@ -1,4 +1,5 @@
 """How long a training step and a prediction take and where the time goes, on this machine."""
+import dataclasses
 import resource
 import time
 
@@ -63,6 +64,34 @@ def benchmark(config, repeats, strategy=None):
     return results
 
 
+def compare_precisions(config, precisions, repeats, strategy=None):
+    """Measures steps and predictions of a config in several precisions, in turns, as a machine that
+    is slower for a while is so for all of them then.
+
+    Args: precisions: rows of systems.base.PRECISIONS, the first of which the others are divided by.
+      The others: as of `benchmark`.
+    Returns: {name: value}: PRECISION_step_seconds, PRECISION_inference_seconds and
+      PRECISION_inference_network_seconds, as of `benchmark`; of all but the first also
+      PRECISION_step_share and PRECISION_inference_share of the first one's seconds.
+    """
+    strategy = strategy or tf.distribute.get_strategy()
+    runs = {}
+    for precision in precisions:
+        own = dataclasses.replace(
+            config, train=dataclasses.replace(config.train, precision=precision))
+        parts, step, batches = _prepare(own, strategy)
+        runs[f"{precision}_step"] = lambda step=step, batch=next(batches): (
+            step(batch).applied.numpy())
+        for name, run in _predictions(Predictor(parts.system, own, step=0)).items():
+            runs[f"{precision}_{name}"] = run
+    results, first = _median_seconds(runs, repeats), precisions[0]
+    for precision in precisions[1:]:
+        for name in ("step", "inference"):
+            results[f"{precision}_{name}_share"] = (
+                results[f"{precision}_{name}_seconds"] / results[f"{first}_{name}_seconds"])
+    return results
+
+
 def measure_step(config, repeats):
     """Median seconds of a training step on a batch that is at hand; see `benchmark`."""
     _, step, batches = _prepare(config, tf.distribute.get_strategy())
@@ -121,16 +150,23 @@ def _parts_of_step(config, strategy, made, batch):
 
 def _inference(predictor, repeats):
     """{name: value} of predictions, see `benchmark`."""
-    picture = np.random.default_rng(0).integers(0, 256, (375, 1242, 3), np.uint8)  # as of KITTI
-    images = tf.random.uniform([8, *predictor.size, 3], seed=1)
-    cameras = tf.eye(3, batch_shape=[8])
-    forward = lambda count: lambda: predictor.depth_of_batch(
-        images[:count], images[:count], cameras[:count]).numpy()
-    single = _median_seconds({
-        "inference": lambda: predictor.depth_of_image(picture, intrinsics=np.eye(3)),
-        "inference_network": forward(1)}, repeats)
-    eight = _median_seconds({"eight": forward(8)}, repeats)
+    single = _median_seconds(_predictions(predictor), repeats)
+    eight = _median_seconds({"eight": _forward(predictor, 8)}, repeats)
     return {**single, "inference_images_per_second": 8 / eight["eight_seconds"]}
+
+
+def _predictions(predictor):
+    """{name: function} of one picture, and of the forward pass alone."""
+    picture = np.random.default_rng(0).integers(0, 256, (375, 1242, 3), np.uint8)  # as of KITTI
+    return {"inference": lambda: predictor.depth_of_image(picture, intrinsics=np.eye(3)),
+            "inference_network": _forward(predictor, 1)}
+
+
+def _forward(predictor, count):
+    """A function that runs a forward pass of `count` pictures that are at hand."""
+    images = tf.random.uniform([count, *predictor.size, 3], seed=1)
+    cameras = tf.eye(3, batch_shape=[count])
+    return lambda: predictor.depth_of_batch(images, images, cameras).numpy()
 
 
 def _median_seconds(runs, repeats):

@@ -146,8 +146,10 @@ def _train(config, workdir, strategy, share, stack):
             watch.add(step, signs)
         values = progress.line(result.gradient_norm)
         log.scalars(step, {**values, **signs})
-        bar.set_postfix({name: f"{values[name]:.4g}"
-                         for name in (*result.terms, "samples_per_second")})
+        shown = {name: f"{values[name]:.4g}" for name in (*result.terms, "samples_per_second")}
+        bar.set_postfix(shown)
+        if bar.disable and chief:  # no terminal: a file, or the log of a cluster's job
+            print(f"step {step} of {last}:", ", ".join(map(" ".join, shown.items())), flush=True)
 
     def save(step, metric):
         """All workers save, and go on as a run would that is restored from here."""

@@ -119,10 +119,13 @@ def _with_objective(config, objective, varied):
     data = config.data
     system = build_system(config.system, data.offsets, data.stereo, config.train.precision)
     check_sizes(data, system)
-    drives = split_drives(data, load_drives(data)).validation
-    if not drives:
-        raise UserError("--config.data.validation_drives: a search needs drives to compare trials "
-                        "on; found none.")
+    split = split_drives(data, load_drives(data))
+    drives = split.validation
+    if not drives or not split.train:
+        raise UserError(
+            "--config.data.validation_drives: expected names of drives to compare trials on, and "
+            f"others to train on; found {len(drives)} and {len(split.train)} of "
+            f"{sum(map(len, split))}.")
     with_depth = measures_depth(drives, system.learns_from_depth)
     known = metrics_to_be_small(system.loss_weights, with_depth)
     total, chosen = "validation/total", objective or config.train.best_metric
