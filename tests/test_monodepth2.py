@@ -275,10 +275,10 @@ def check_maps(case, system, batch, prediction, levels, arrays, limits):
         for k, source in enumerate(names):
             key = f"ac_true/warped_{source}_s{level}"
             if key in arrays:
-                check(key, views.images[:, k])
+                check(key, views[k])
             key = f"ac_true/reproj_{source}_s{level}"
             if key in arrays:
-                errors = photometric_error(views.images[:, k], batch.target)
+                errors = photometric_error(views[k], batch.target)
                 check(key, errors)
         if f"ac_true/automask_s{level}" in arrays:
             clear = np.abs(arrays[f"ac_true/automask_margin_s{level}"]) > 1e-4

@@ -217,7 +217,7 @@ class Monodepth2(System):
         if self.config.automask:
             pictures["trains"] = tf.cast(trains, tf.float32)
         for source in range(self.num_sources):
-            pictures[f"warped source {source + 1}"] = views.images[:, source]
+            pictures[f"warped source {source + 1}"] = views[source]
         return pictures
 
     def signs(self, batch, prediction):
@@ -240,28 +240,30 @@ class Monodepth2(System):
             batch.intrinsics, (factor, factor), keep_pixel_centres=False)  # as published
 
     def _errors(self, images, target):
-        """Photometric errors [B, S, H, W, 1] of images [B, S, H, W, 3]."""
+        """Photometric errors [B, S, H, W, 1] of S images [B, H, W, 3]."""
         return tf.stack([photometric_error(each, target, self.config.ssim_weight)
-                         for each in tf.unstack(images, axis=1)], axis=1)
+                         for each in images], axis=1)
 
     def _identity_errors(self, batch, level):
         """Errors of the sources as they are, or None without automask."""
         if not self.config.automask:
             return None
         target, sources, _ = self._frames(batch, level)
-        errors = self._errors(sources, target)
+        errors = self._errors(tf.unstack(sources, axis=1), target)
         noise = tie_breaking_noise(self.num_sources, *target.shape[1:3], self.tie_break)
         return errors + tf.cast(noise, errors.dtype)
 
     def _reprojection(self, batch, prediction, level, identity):
-        """Error [B, H, W, 1], which pixels train, and the synthesised views of a level."""
+        """Error [B, H, W, 1], which pixels train, and the S synthesised views of a level."""
         target, sources, intrinsics = self._frames(batch, level)
         disparity = prediction.scene.disparities[level]
         depth = self._depth(upsample_bilinear(disparity, target.shape[1] // disparity.shape[1]))
         motions = self._in_unit_of_depth(
             prediction.source_from_target, depth, reference=prediction.scene.depth)
-        views = synthesize_target(sources, depth, intrinsics, motions, border="border")
-        errors = self._errors(views.images, target)
+        # Source by source: one is sampled while the errors of another are computed.
+        views = [synthesize_target(sources[:, k:k + 1], depth, intrinsics, motions[:, k:k + 1],
+                                   border="border").images[:, 0] for k in range(self.num_sources)]
+        errors = self._errors(views, target)
         masks = self.config.attention == "predictive_mask"                 # of single sources
         weights = self._weights(prediction, level)
         if masks:
