@@ -29,6 +29,8 @@ def test_precisions_are_compared(root, capsys):
         found["mixed_bfloat16_step_seconds"] / found["float32_step_seconds"])
     assert benchmark.main([f"--config.data.root={root}", *SMALL, "--precisions=half"]) == 2
     assert "precision must be one of" in capsys.readouterr().err
+    assert benchmark.main(["--input", "--precisions=float32"]) == 2
+    assert "expected one of them" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("flags", [(), ("--config.train.accumulate=2",

@@ -154,6 +154,14 @@ def test_gradient_of_ssim_by_differences(edge):
 
 
 @pytest.mark.usefixtures("either_way")
+@pytest.mark.parametrize("level", [0.1, 0.95])
+def test_equal_images_have_no_error_in_single_precision(level):
+    """Bright images with little in them, where rounding is largest against SSIM's constants."""
+    image = tf.constant(RANDOM.uniform(level - 3e-3, level + 3e-3, [2, 24, 32, 3]), tf.float32)
+    assert np.max(photometric_error(image, image)) < 1e-6  # of the automask's noise a tenth
+
+
+@pytest.mark.usefixtures("either_way")
 @pytest.mark.parametrize("weight", [0.0, 1.0, 0.85])
 def test_gradient_of_the_photometric_error_by_differences(weight):
     image, target = (tf.constant(each) for each in RANDOM.random((2, 2, 4, 5, 3)))
@@ -210,6 +218,13 @@ def test_masked_pixels_send_no_gradient_and_ties_do_not_train():
     np.testing.assert_array_equal(np.squeeze(trains), [True, False, False, True])
     np.testing.assert_array_equal(np.squeeze(gradients[0]), [[1, 0, 0, 0], [0, 0, 0, 1]])
     np.testing.assert_array_equal(gradients[1], np.zeros_like(identity))
+
+
+def test_what_is_not_a_number_is_not_masked():
+    errors = tf.constant([[[[[np.nan], [0.2]]], [[[0.1], [0.3]]]]])             # [1, 2, 1, 2, 1]
+    error, trains = reprojection_error(errors, tf.fill([1, 2, 1, 2, 1], 0.5))
+    np.testing.assert_array_equal(np.squeeze(error), np.float32([np.nan, 0.2]))
+    np.testing.assert_array_equal(np.squeeze(trains), [False, True])
 
 
 def test_noise_decides_ties_either_way_and_always_the_same_way():

@@ -77,6 +77,7 @@ def test_train_evaluate_resume_after_sigkill(tmp_path, capsys):
     assert train.main(arguments(root, tmp_path / "parts", *steps)) == 0
     output = capsys.readouterr()
     assert re.search(r"parts: resumes at step [24] of 6", output.out) and "Traceback" not in output.err
+    assert re.search(r"step 6 of 6: .*total [\d.]+.* samples_per_second", output.out)
     expected = checkpoint_arrays(tmp_path / "whole", 6)
     found = checkpoint_arrays(tmp_path / "parts", 6)
     assert set(expected) == set(found) and len(expected) > 250

@@ -408,7 +408,8 @@ def test_one_picture_asks_for_nothing(browser, tmp_path):
 @needs_chromium
 @pytest.mark.parametrize("limits, labels", [
     ((1 / 40, 1 / 2), ["2", "3", "5", "7", "10", "20"]),
-    ((1 / 0.854, 1 / 0.837), ["0.838", "0.845", "0.853"])])  # no round number lies in there
+    ((1 / 0.854, 1 / 0.837), ["0.838", "0.845", "0.853"]),  # no round number lies in there
+    ((1 / 0.8374, 1 / 0.8370), ["0.837", "0.8372", "0.8374"])])
 def test_the_legend_has_numbers(browser, tmp_path, limits, labels):
     write_viewer(tmp_path / "page.html", "Legend", [random_frame((30, 40), "a")], sorted(limits))
     browser.open(tmp_path / "page.html")

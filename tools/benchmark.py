@@ -21,6 +21,8 @@ from tfdepth import console  # first: it refuses an unsupported Python
 
 from absl import flags
 
+from tfdepth.checks import UserError
+
 
 def define_flags(values):
     flags.DEFINE_integer("repeats", 20, "measurements a median", lower_bound=1, flag_values=values)
@@ -31,6 +33,8 @@ def define_flags(values):
 
 
 def benchmark(values):
+    if values.input and values.precisions:
+        raise UserError("--input and --precisions: expected one of them; got both.")
     if values.input:
         from tfdepth.training.input_benchmark import benchmark_input
         results = benchmark_input(values.config, values.repeats)
@@ -44,7 +48,7 @@ def benchmark(values):
         else:
             results = measure(values.config, values.repeats, strategy)
     for name, value in results.items():
-        print(f"{name:28} {value:10.4g}")
+        print(f"{name:40} {value:10.4g}")
     print(json.dumps(results))
 
 

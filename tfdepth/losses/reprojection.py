@@ -59,7 +59,8 @@ def _reduce(errors, reduction):
 
 @tf.custom_gradient
 def _smaller(one, other):
-    """The smaller of two tensors of one shape, and where it is `one`; at a tie it is `other`.
+    """The smaller of two tensors of one shape, and where it is `one`; at a tie it is `other`. What
+    is not a number stays so, and is seen in the loss.
 
     tf.minimum's gradient takes three times as long on a CPU.
     """

@@ -2,8 +2,6 @@
 
 Shape letters: N images, H rows, W columns, C channels.
 """
-import math
-
 import tensorflow as tf
 
 from tfdepth.checks import check_choice, check_shape
@@ -13,7 +11,8 @@ EDGES = {"mirror": "REFLECT", "cut": "CONSTANT"}  # what a window at the border 
 
 
 def ssim_error(image, other, edge="mirror"):
-    """(1 - SSIM) / 2 of each pixel's 3 x 3 window, in [0, 1]; 0 where the windows are equal.
+    """(1 - SSIM) / 2 of each pixel's 3 x 3 window, in [0, 1]; 0 where the windows are equal. The
+    losses take `minus_ssim`, and do the rest to the mean over channels.
 
     Args:
       image, other: [N, H, W, C] float32, H and W at least 2. In [0, 1], or in [-1, 1] as GeoNet
@@ -37,10 +36,13 @@ def minus_ssim(image, other, weight, edge="mirror"):
     over memory that automatic differentiation would. With window means a, b, variances and
     covariance: SSIM = l k / (m n), l = 2 a b + C1, k = 2 covariance + C2, m = a^2 + b^2 + C1, n =
     variance of both + C2. What depends on `other` alone, TensorFlow computes once for all images
-    that are compared with it; so that no pass is for constants alone, they are put in there: l and
-    k carry sqrt(weight / 2).
+    that are compared with it.
+
+    In l and k every factor is a power of two: of equal images they round as m and n do, and SSIM is
+    1. Another factor, as to spare a pass for the weight, would leave them an error above the noise
+    that decides the ties of an automask.
     """
-    padding, scale = EDGES[edge], math.sqrt(weight / 2.0)
+    padding = EDGES[edge]
     means, spread, crop = _window_operations(image, padding)
 
     @tf.custom_gradient
@@ -48,28 +50,27 @@ def minus_ssim(image, other, weight, edge="mirror"):
         image, other = (tf.pad(each, _border(1), padding) for each in (image, other))
         a, b = means(image), means(other)
         square_a, square_b = tf.square(a), tf.square(b)
-        scaled = lambda array: 2.0 * scale * array
-        scaled_other, scaled_b = scaled(other), scaled(b)
-        product = a * scaled_b
-        l = product + scale * _C1
+        twice_other, twice_b = 2.0 * other, 2.0 * b
+        product = a * twice_b
+        l = product + _C1
         # Constants come last: these differences of nearly equal numbers lose no more digits so.
-        k = (means(image * scaled_other) - product) + scale * _C2
+        k = (means(image * twice_other) - product) + _C2
         m = square_a + (square_b + _C1)
         n = (means(tf.square(image)) - square_a) + ((means(tf.square(other)) - square_b) + _C2)
-        factor = -2.0 / (m * n)
+        factor = -weight / (m * n)
         result = l * k * factor
 
         def gradient(upstream):
             outer = upstream * factor
-            outer_result = outer * result
+            outer_result = outer * (2.0 / weight * result)
             of_product, of_square = spread(outer * l), spread(outer_result * m)
             across, along = outer * (k - l), outer_result * (n - m)
 
-            def by(own, own_mean, scaled_another, scaled_another_mean):
-                return crop(spread(across * scaled_another_mean + along * own_mean)
-                            + (scaled_another * of_product + own * of_square))
+            def by(own, own_mean, twice_another, twice_another_mean):
+                return crop(spread(across * twice_another_mean + along * own_mean)
+                            + (twice_another * of_product + own * of_square))
 
-            return by(image, a, scaled_other, scaled_b), by(other, b, scaled(image), scaled(a))
+            return by(image, a, twice_other, twice_b), by(other, b, 2.0 * image, 2.0 * a)
 
         return result, gradient
 

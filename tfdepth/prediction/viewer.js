@@ -173,25 +173,27 @@ function drawLegend() {
     pixels.data.set([...facts.palette.slice(3 * i, 3 * i + 3), 255], 4 * i);
   }
   canvas.getContext("2d").putImageData(pixels, 0, 0);
-  const write = (depth, share) => {
-    const label = document.createElement("span");
-    label.textContent = Number(depth.toPrecision(3));
-    label.style.left = `${100 * share}%`;
-    element("legend").append(label);
-  };
-  let last = Infinity, count = 0;
+  let labels = [], last = Infinity;  // [depth, share of the bar]
   for (let power = Math.floor(Math.log10(1 / high)); power <= Math.log10(1 / low); power++) {
     for (const digit of [1, 1.5, 2, 3, 5, 7]) {
       const depth = digit * 10 ** power, share = (1 / depth - low) / (high - low);
       if (share < 0 || share > 1 || last - share < 0.08) continue;
-      write(depth, share);
+      labels.push([depth, share]);
       last = share;
-      count++;
     }
   }
-  if (count < 2) {  // so narrow a range that hardly a round number lies in it
-    element("legend").querySelectorAll("span").forEach(label => label.remove());
-    for (const share of [0.95, 0.5, 0.05]) write(1 / (low + share * (high - low)), share);
+  let digits = 3;
+  if (labels.length < 2) {  // so narrow a range that hardly a round number lies in it
+    labels = [0.95, 0.5, 0.05].map(share => [1 / (low + share * (high - low)), share]);
+    while (digits < 9 && labels[0][0].toPrecision(digits) === labels[2][0].toPrecision(digits)) {
+      digits++;
+    }
+  }
+  for (const [depth, share] of labels) {
+    const label = document.createElement("span");
+    label.textContent = Number(depth.toPrecision(digits));
+    label.style.left = `${100 * share}%`;
+    element("legend").append(label);
   }
 }
 

@@ -148,7 +148,7 @@ def _train(config, workdir, strategy, share, stack):
         log.scalars(step, {**values, **signs})
         shown = {name: f"{values[name]:.4g}" for name in (*result.terms, "samples_per_second")}
         bar.set_postfix(shown)
-        if bar.disable and chief:  # no terminal: a file, or the log of a cluster's job
+        if chief and not sys.stdout.isatty():  # a file, or the log of a cluster's job
             print(f"step {step} of {last}:", ", ".join(map(" ".join, shown.items())), flush=True)
 
     def save(step, metric):

@@ -114,7 +114,8 @@ def _role():
 def _with_objective(config, objective, varied):
     """The config with the objective as train.best_metric; what every trial needs is checked.
 
-    Raises: UserError: if it is not measured, or differs in meaning from trial to trial.
+    Raises: UserError: if it is not measured, or differs in meaning from trial to trial, or there
+      are no drives to train on, or to compare trials on.
     """
     data = config.data
     system = build_system(config.system, data.offsets, data.stereo, config.train.precision)
