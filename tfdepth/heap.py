@@ -24,7 +24,7 @@ def return_large_blocks():
 
     By itself glibc learns to keep blocks of up to 32 MiB in its heap. Between small ones that stay,
     they leave holes that the next does not fit, so a process that takes the same blocks again and
-    again grows by some of them in an hour. It costs up to a tenth of a network's time on a CPU.
+    again still grows by some of them. It costs up to a tenth of a network's time on a CPU.
     """
     _set(_M_MMAP_THRESHOLD, _LARGE, "MALLOC_MMAP_THRESHOLD_", "mmap_threshold")
 

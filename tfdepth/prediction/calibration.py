@@ -41,8 +41,8 @@ class Request(NamedTuple):
     show: Callable             # takes lines of text for the user
 
     def frames(self):
-        """Yields `ObservedFrame` of each image; warns behind the last if the depth of all is flat,
-        which no length tells of."""
+        """Yields `ObservedFrame` of each image; warns behind the last if the depth of all is flat.
+        `speed` looks at motion and does not come by here."""
         spread = 0.0
         for frame in observe_depth(self.predictor, self.source, self.camera, self.model):
             spread = max(spread, np.std(np.log(frame.network_depth)))

@@ -73,6 +73,7 @@ def compare_precisions(config, precisions, repeats, strategy=None):
     Returns: {name: value}: PRECISION_step_seconds, PRECISION_inference_seconds and
       PRECISION_inference_network_seconds, as of `benchmark`; of all but the first also
       PRECISION_step_share and PRECISION_inference_share of the first one's seconds.
+    Raises: UserError: on an unknown precision, or what else `check_config` refuses.
     """
     strategy = strategy or tf.distribute.get_strategy()
     runs = {}
