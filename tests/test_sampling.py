@@ -5,7 +5,6 @@ import tensorflow as tf
 
 from helpers import needs_shared, parity
 from tfdepth.checks import UserError
-from tfdepth.geometry import sampling
 from tfdepth.geometry.sampling import bilinear_sample
 
 RANDOM = np.random.default_rng(11)
@@ -16,12 +15,6 @@ PIXELS = np.concatenate([
     RANDOM.uniform([-2, -2], [WIDTH + 1, HEIGHT + 1], [2, 60, 2]),
     np.broadcast_to([[0, 0], [7, 4], [7, 1.5], [2.25, 4], [6.5, 3.5], [-0.02, 2], [7.02, 2],
                      [3, 4.02], [-1e8, 3], [2, 1e20], [1e9, 1e9]], [2, 11, 2])], axis=1)
-
-
-@pytest.fixture(autouse=True, params=["fused", "gathered"])
-def _either_way(request, monkeypatch):
-    """What CPUs do, and what GPUs do, here on a CPU."""
-    monkeypatch.setattr(sampling, "on_cpu_kernels", lambda: request.param == "fused")
 
 
 def sample_slowly(image, pixels, border):
@@ -113,6 +106,21 @@ def test_batch_of_200_is_indexed_exactly():
     assert np.all(valid)
     np.testing.assert_array_equal(
         samples[..., 0], 80 * np.arange(200)[:, np.newaxis] + [79, 78, 1])
+
+
+def test_equals_the_kernel_of_tensorflow_addons():
+    from tensorflow_addons.image import resampler
+    image = tf.Variable(RANDOM.uniform(-1, 1, [2, 30, 50, 3]), dtype=tf.float32)
+    pixels = tf.Variable(RANDOM.uniform(0, [49, 29], [2, 400, 2]), dtype=tf.float32)
+    weight = tf.constant(RANDOM.uniform(-1, 1, [2, 400, 3]), tf.float32)
+    found = []
+    for sample in (lambda: bilinear_sample(image, pixels)[0], lambda: resampler(image, pixels)):
+        with tf.GradientTape() as tape:
+            samples = sample()
+            total = tf.reduce_sum(weight * samples)
+        found.append((samples, *tape.gradient(total, [image, pixels])))
+    for ours, theirs in zip(*found):
+        np.testing.assert_allclose(ours, theirs, atol=2e-5)
 
 
 @needs_shared

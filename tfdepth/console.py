@@ -7,7 +7,6 @@ import os
 import pathlib
 import sys
 import typing
-import warnings
 
 from absl import flags
 
@@ -88,9 +87,8 @@ def define_devices(values):
 
 
 def _quiet_tensorflow():
-    """Hides start-up chatter of TensorFlow, and the add-ons' end-of-life notice, nothing else."""
+    """Hides start-up chatter of TensorFlow, nothing else."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # cuDNN, cuBLAS and CPU feature lines
-    warnings.filterwarnings("ignore", message=r"\s*TensorFlow Addons", category=UserWarning)
 
 
 def _define_config(values, argv):

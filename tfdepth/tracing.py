@@ -1,4 +1,4 @@
-"""Switches that change how functions are traced."""
+"""How functions are traced: switches, and sizes that are known by then."""
 import contextlib
 import threading
 
@@ -18,6 +18,16 @@ class Switch(threading.local):
             yield
         finally:
             self.on = before
+
+
+def sizes(tensor):
+    """Sizes of a tensor's axes, each an int where it is static and else a scalar tensor: what
+    is known while tracing needs no operations, which cost memory and time of every start."""
+    static = list(tensor.shape)
+    if None not in static:
+        return static
+    return [size if known is None else known
+            for known, size in zip(static, tf.unstack(tf.shape(tensor)))]
 
 
 _for_compilers = Switch()

@@ -11,6 +11,8 @@ import tensorflow as tf
 
 from tfdepth.checks import check_shape
 from tfdepth.geometry.products import matmul
+from tfdepth.geometry.selection import select
+from tfdepth.tracing import sizes
 
 # Points nearer to the camera plane than this (in the unit of the depth), or behind it, have no
 # picture. The bound also keeps the gradient of 1 / z finite.
@@ -27,13 +29,13 @@ def pixel_grid(height, width, dtype=tf.float32):
 def inverse_intrinsics(intrinsics):
     """Inverse of upper triangular intrinsics in closed form: [..., 3, 3] -> [..., 3, 3]."""
     check_shape("intrinsics", intrinsics, ["...", 3, 3])
-    fx, skew, cx = (intrinsics[..., 0, i] for i in range(3))
-    fy, cy = intrinsics[..., 1, 1], intrinsics[..., 1, 2]
+    shape = sizes(intrinsics)
+    fx, skew, cx, _, fy, cy, *_ = tf.unstack(tf.reshape(intrinsics, [*shape[:-2], 9]), axis=-1)
     zero, one = tf.zeros_like(fx), tf.ones_like(fx)
-    rows = [tf.stack([1.0 / fx, -skew / (fx * fy), (skew * cy - cx * fy) / (fx * fy)], -1),
-            tf.stack([zero, 1.0 / fy, -cy / fy], -1),
-            tf.stack([zero, zero, one], -1)]
-    return tf.stack(rows, axis=-2)
+    inverse = [1.0 / fx, -skew / (fx * fy), (skew * cy - cx * fy) / (fx * fy),
+               zero, 1.0 / fy, -cy / fy,
+               zero, zero, one]
+    return tf.reshape(tf.stack(inverse, axis=-1), shape)
 
 
 def unproject(depth, intrinsics):
@@ -49,9 +51,9 @@ def unproject(depth, intrinsics):
     """
     check_shape("depth", depth, ["B", "H", "W", 1])
     check_shape("intrinsics", intrinsics, ["B", 3, 3])
-    shape = tf.shape(depth)
-    rays = matmul(inverse_intrinsics(intrinsics), pixel_grid(shape[1], shape[2], depth.dtype))
-    points = rays * tf.reshape(depth, [shape[0], 1, -1])                   # [B, 3, H * W]
+    batch, height, width, _ = sizes(depth)
+    rays = matmul(inverse_intrinsics(intrinsics), pixel_grid(height, width, depth.dtype))
+    points = rays * tf.reshape(depth, [batch, 1, -1])                      # [B, 3, H * W]
     return tf.linalg.matrix_transpose(points)
 
 
@@ -84,11 +86,8 @@ def divide_by_depth(x, y, z):
     negative would mirror points behind the camera into the picture.
     """
     in_front = z >= MIN_DEPTH                                              # False for NaN
-    # tf.where takes three times as long for arrays of one shape.
-    where = lambda values, otherwise: tf.raw_ops.Select(
-        condition=in_front, x=values, y=tf.fill(tf.shape(z), tf.constant(otherwise, z.dtype)))
-    inverse_z = where(1.0 / z, 0.0)
-    u, v = (where(each * inverse_z, -2.0) for each in (x, y))
+    inverse_z = select(in_front, 1.0 / z, 0.0)
+    u, v = (select(in_front, each * inverse_z, -2.0) for each in (x, y))
 
     def gradient(of_u, of_v, _):  # two thirds of the passes that automatic differentiation takes
         times = tf.math.multiply_no_nan  # 0 where inverse_z is, whatever comes from above

@@ -6,6 +6,6 @@ def matmul(left, right):
     """The matrix product `left @ right` of small matrices: [..., M, K], [..., K, N] -> [..., M, N].
 
     tf.matmul on recent NVIDIA GPUs rounds float32 to 10 bits of mantissa (TensorFloat-32), half a
-    pixel at u = 640. That is enough for networks and far too coarse for cameras. K must be static.
+    pixel at u = 640. That is enough for networks and far too coarse for cameras.
     """
-    return tf.add_n([left[..., i:i + 1] * right[..., i:i + 1, :] for i in range(left.shape[-1])])
+    return tf.reduce_sum(left[..., tf.newaxis] * right[..., tf.newaxis, :, :], axis=-2)

@@ -2,17 +2,12 @@
 
 Shape letters: B batch, H rows, W columns, N samples, C channels.
 """
-import warnings
-
 import numpy as np
 import tensorflow as tf
 
 from tfdepth.checks import check_choice, check_shape
-from tfdepth.tracing import on_cpu_kernels
-
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore", UserWarning)  # of the end of TensorFlow Addons' development
-    from tensorflow_addons.image import resampler
+from tfdepth.geometry.selection import select
+from tfdepth.tracing import sizes
 
 BORDERS = ("zeros", "border")
 
@@ -53,17 +48,19 @@ def sample_at(image, u, v, border="zeros"):
     """`bilinear_sample` at coordinates in two tensors, [B, N] each."""
     check_shape("image", image, ["B", "H", "W", "C"])
     check_choice("border", border, BORDERS)
-    shape = tf.shape(image)
+    batch, height, width, channels = sizes(image)
     inside, valid, finite = [], True, True
-    for coordinates, size in ((u, shape[2]), (v, shape[1])):
+    for coordinates, size in ((u, width), (v, height)):
         last = tf.cast(size - 1, u.dtype)
         slack = ROUNDING * np.finfo(u.dtype.as_numpy_dtype).eps * (last + 1.0)
         valid &= (coordinates >= -slack) & (coordinates <= last + slack)   # False for NaN
         finite &= tf.math.is_finite(coordinates)
         inside.append(_clipped(coordinates, last))
     keep = valid if border == "zeros" else finite
-    samples = (_sample_fused if on_cpu_kernels() else _sample_gathered)(image, *inside, keep)
-    return tf.ensure_shape(samples, [None, u.shape[1], image.shape[-1]]), valid
+    cell, right, down = _places(*inside, keep, height, width)
+    polynomials = tf.transpose(tf.gather(_polynomials(image), cell, batch_dims=1), [2, 0, 1])
+    polynomials = tf.reshape(polynomials, [4, channels, batch, -1])        # [4, C, B, N]
+    return tf.transpose(_values(polynomials, right, down), [1, 2, 0]), valid
 
 
 @tf.custom_gradient
@@ -79,60 +76,53 @@ def _clipped(coordinates, last):
     return clipped, gradient
 
 
-def _sample_fused(image, u, v, keep):
-    """Samples at coordinates in the image, 0 where not `keep`, by one kernel: on a CPU five times
-    as fast as gathering and weighting by separate operations. It exists for CPUs alone."""
-    # It fades to 0 beyond the last pixel, so that pixel needs a neighbour to have a gradient.
-    return resampler(_extrapolated(image), _places(u, v, keep))
+@tf.custom_gradient
+def _places(u, v, keep, height, width):
+    """Which cell each sample is in, and where in it; the empty cell where not `keep`.
+
+    Args: u, v: [B, N], within the image where `keep`. keep: [B, N] bool. height, width: int32.
+    Returns: cell [B, N] int32, row-major; right and down [B, N], in [0, 1].
+    """
+    u, v = select(keep, u, 0.0), select(keep, v, 0.0)
+    # The last pixel belongs to the cell before it, so that it is itself reproduced.
+    last = lambda size: tf.cast(tf.maximum(size - 2, 0), u.dtype)
+    column, row = tf.minimum(tf.floor(u), last(width)), tf.minimum(tf.floor(v), last(height))
+    cell = tf.cast(row, tf.int32) * width + tf.cast(column, tf.int32)      # int32: exact
+    return ((select(keep, cell, height * width), u - column, v - row),
+            lambda _, *upstream: (*upstream, None, None, None))
 
 
 @tf.custom_gradient
-def _places(u, v, keep):
-    """tf.stack([u, v], axis=-1), where not `keep` a place that the kernel sees nothing at, and
-    gives no gradient: [B, N, 2]."""
-    # tf.where takes three times as long as this for arrays of one shape.
-    u = tf.raw_ops.Select(condition=keep, x=u, y=tf.fill(tf.shape(u), tf.constant(-2.0, u.dtype)))
-    # Complex numbers lie in memory as the stack does: a quarter of the time.
-    return (tf.bitcast(tf.complex(u, v), u.dtype),
-            lambda upstream: (*tf.unstack(upstream, axis=-1), None))
+def _values(polynomials, right, down):
+    """Polynomials [4, C, B, N] at places [B, N] in their cells: [C, B, N].
 
-
-def _sample_gathered(image, u, v, keep):
-    """The same by operations that every device has."""
-    keep = keep[..., tf.newaxis]                                           # [B, N, 1]
-    place = tf.stack([u, v], axis=-1)                                      # [B, N, 2]
-    place = tf.where(keep, place, tf.zeros_like(place))
-    shape = tf.shape(image)
-    # The last pixel belongs to the cell before it, so that it is itself reproduced.
-    last_cell = tf.maximum(tf.stack([shape[2], shape[1]]) - 2, 0)
-    corner = tf.minimum(tf.floor(place), tf.cast(last_cell, place.dtype))
-    weight = place - tf.stop_gradient(corner)                              # [B, N, 2], in [0, 1]
-    index = tf.cast(corner, tf.int32)
-    index = index[..., 1] * shape[2] + index[..., 0]                       # int32: exact
-    cell = tf.gather(_cells(image), index, batch_dims=1)                   # [B, N, 4 C]
-    top_left, top_right, bottom_left, bottom_right = tf.split(cell, 4, axis=-1)
-    right, down = weight[..., :1], weight[..., 1:]
-    top = top_left + right * (top_right - top_left)
-    bottom = bottom_left + right * (bottom_right - bottom_left)
-    samples = top + down * (bottom - top)
-    return tf.where(keep, samples, tf.zeros_like(samples))
-
-
-def _cells(image):
-    """Each pixel with its right, lower and lower right neighbour: [B, H, W, C] -> [B, H W, 4 C].
-
-    One gather of four neighbours is several times faster than four gathers. Missing neighbours at
-    the far border repeat the border pixel; they only ever get weight 0.
+    Channels come first: on a CPU three numbers side by side take several times as long.
     """
-    right = tf.concat([image[:, :, 1:], image[:, :, -1:]], axis=2)
-    down = lambda picture: tf.concat([picture[:, 1:], picture[:, -1:]], axis=1)
-    cells = tf.concat([image, right, down(image), down(right)], axis=-1)
-    shape = tf.shape(image)
-    return tf.reshape(cells, [shape[0], shape[1] * shape[2], 4 * image.shape[-1]])
+    start, by_right, by_down, by_both = tf.unstack(polynomials)
+    slope_right = by_right + by_both * down  # here, so that no polynomial waits for the gradient
+    slope_down = by_down + by_both * right
+
+    def gradient(upstream):
+        of_right = upstream * right
+        return (tf.stack([upstream, of_right, upstream * down, of_right * down]),
+                tf.reduce_sum(upstream * slope_right, axis=0),
+                tf.reduce_sum(upstream * slope_down, axis=0))
+
+    return (start + by_right * right) + slope_down * down, gradient
 
 
-def _extrapolated(image):
-    """One more column and row, in line with the last two: [B, H, W, C] -> [B, H + 1, W + 1, C]."""
-    # [-2:][:1] is the last but one, or the last where there is only one.
-    image = tf.concat([image, 2.0 * image[:, :, -1:] - image[:, :, -2:][:, :, :1]], axis=2)
-    return tf.concat([image, 2.0 * image[:, -1:] - image[:, -2:][:, :1]], axis=1)
+def _polynomials(image):
+    """Between four pixels a bilinear function is a + b right + c down + d right down.
+
+    [B, H, W, C] -> [B, (H + 1) W, 4 C]: (a, b, c, d) of the cell right of and below each pixel; an
+    empty one follows the image. What is there for the last column and row holds within the image
+    alone, which is all that is asked. Side by side, so that one gather fetches all four.
+    """
+    batch, _, _, channels = sizes(image)
+    planes = tf.transpose(image, [3, 0, 1, 2])
+    planes = tf.pad(planes, [[0, 0], [0, 0], [0, 2], [0, 1]])              # [C, B, H + 2, W + 1]
+    to_right = planes[..., 1:] - planes[..., :-1]
+    below = lambda each: each[..., 1:, :] - each[..., :-1, :]
+    polynomials = tf.concat([planes[..., :-1, :-1], to_right[..., :-1, :],
+                             below(planes[..., :-1]), below(to_right)], axis=0)
+    return tf.transpose(tf.reshape(polynomials, [4 * channels, batch, -1]), [1, 2, 0])

@@ -10,6 +10,7 @@ from tfdepth.checks import check_shape
 from tfdepth.geometry import camera
 from tfdepth.geometry.products import matmul
 from tfdepth.geometry.sampling import sample_at
+from tfdepth.tracing import sizes
 
 
 class SynthesizedViews(NamedTuple):
@@ -44,13 +45,11 @@ def synthesize_target(sources, depth, intrinsics, source_from_target, border="ze
     check_shape("intrinsics", intrinsics, ["B", 3, 3])
     check_shape("source_from_target", source_from_target, ["B", "S", 4, 4])
     u, v, _ = source_pixels(depth, intrinsics, source_from_target)  # outside where not in front
-    shape = tf.shape(sources)
+    shape = sizes(sources)
     flat = lambda tensor: tf.reshape(tensor, [shape[0] * shape[1], shape[2] * shape[3]])
-    pictures = tf.reshape(sources, tf.concat([[-1], shape[2:]], axis=0))
     images, valid = sample_at(
-        tf.ensure_shape(pictures, [None, *sources.shape[2:]]), flat(u), flat(v), border)
-    return SynthesizedViews(tf.reshape(images, shape),
-                            tf.reshape(valid, tf.concat([shape[:4], [1]], axis=0)))
+        tf.reshape(sources, [shape[0] * shape[1], *shape[2:]]), flat(u), flat(v), border)
+    return SynthesizedViews(tf.reshape(images, shape), tf.reshape(valid, [*shape[:4], 1]))
 
 
 def source_pixels(depth, intrinsics, source_from_target):
@@ -61,19 +60,19 @@ def source_pixels(depth, intrinsics, source_from_target):
     Returns: u, v and in_front, [B, S, H, W] each: pixels in each source, outside every image where
       the point does not lie before the source's camera, bool in_front.
     """
-    shape = tf.shape(depth)
-    across = tf.cast(tf.range(shape[2]), depth.dtype)                      # [W]
-    down = tf.cast(tf.range(shape[1]), depth.dtype)[:, tf.newaxis]         # [H, 1]
+    batch, height, width, _ = sizes(depth)
+    across = tf.range(width, dtype=depth.dtype)                            # [W]
+    down = tf.range(height, dtype=depth.dtype)[:, tf.newaxis]              # [H, 1]
     camera_matrix = intrinsics[:, tf.newaxis]                              # [B, 1, 3, 3]
     # K (R d K^-1 p + t) = d (K R K^-1) p + K t, without 3-D points. Row by row, and (1, u) apart
     # from v, this is a handful of passes over the pixels; and no matrix product, see `matmul`.
-    homography = matmul(matmul(camera_matrix, source_from_target[..., :3, :3]),
-                        camera.inverse_intrinsics(camera_matrix))          # [B, S, 3, 3]
-    epipole = matmul(camera_matrix, source_from_target[..., :3, 3:])       # [B, S, 3, 1]
-    depth = tf.reshape(depth, [shape[0], 1, shape[1], shape[2]])
+    projection = matmul(camera_matrix, source_from_target[..., :3, :])     # [B, S, 3, 4], K (R | t)
+    homography = matmul(projection[..., :3], camera.inverse_intrinsics(camera_matrix))
+    numbers = tf.concat([homography, projection[..., 3:]], axis=-1)        # [B, S, 3, 4]
+    numbers = tf.reshape(numbers, [batch, -1, 1, 1, 12])
+    numbers = tf.unstack(numbers, axis=-1)                                 # [B, S, 1, 1] each
+    depth = tf.reshape(depth, [batch, 1, height, width])
     points = []
-    for row in range(3):
-        of_u, of_v, of_one, shift = (each[..., tf.newaxis, tf.newaxis] for each in (
-            *tf.unstack(homography[..., row, :], axis=-1), epipole[..., row, 0]))
+    for of_u, of_v, of_one, shift in (numbers[:4], numbers[4:8], numbers[8:]):
         points.append((of_u * across + (of_v * down + of_one)) * depth + shift)
     return camera.divide_by_depth(*points)

@@ -15,8 +15,8 @@ import tensorflow as tf
 import tfdepth
 from tfdepth.files import write_atomically
 
-PACKAGES = ("tensorflow", "tensorflow-addons", "tensorflow-graphics", "keras-tuner", "numpy",
-            "absl-py", "ml_collections", "scipy", "pillow", "safetensors", "h5py", "imageio",
+PACKAGES = ("tensorflow", "tensorflow-graphics", "keras-tuner", "numpy", "absl-py",
+            "ml_collections", "scipy", "pillow", "safetensors", "h5py", "imageio",
             "imageio-ffmpeg", "matplotlib", "tqdm")  # as setup.cfg lists them
 
 

@@ -159,7 +159,7 @@ class GeoNet(System):
             1.0 / prediction.source_scenes.disparities[level], self._repeat(intrinsics),
             _flat(transforms.inverse(source_from_target))[:, tf.newaxis], self.config.border)
         return target, sources, to_target, type(to_sources)(
-            *(self._by_sample(each[:, 0]) for each in to_sources))
+            *(self._by_sample(tf.squeeze(each, axis=1)) for each in to_sources))
 
     def _errors(self, views, images):
         """Photometric errors [B, S, h, w, 1] of views of `images` [B S, h, w, 3]."""

@@ -261,8 +261,9 @@ class Monodepth2(System):
         motions = self._in_unit_of_depth(
             prediction.source_from_target, depth, reference=prediction.scene.depth)
         # Source by source: one is sampled while the errors of another are computed.
-        views = [synthesize_target(sources[:, k:k + 1], depth, intrinsics, motions[:, k:k + 1],
-                                   border="border").images[:, 0] for k in range(self.num_sources)]
+        views = [tf.squeeze(synthesize_target(
+            sources[:, k:k + 1], depth, intrinsics, motions[:, k:k + 1], border="border").images, 1)
+            for k in range(self.num_sources)]
         errors = self._errors(views, target)
         masks = self.config.attention == "predictive_mask"                 # of single sources
         weights = self._weights(prediction, level)

@@ -143,7 +143,8 @@ class SfMLearner(System):
 
 def _explainable(logits):
     """Mask logits [B, h, w, S, 2] -> probability of "explainable" [B, S, h, w, 1]."""
-    probability = tf.sigmoid(logits[..., 1] - logits[..., 0])
+    not_explainable, explainable = tf.unstack(logits, axis=-1)
+    probability = tf.sigmoid(explainable - not_explainable)
     return tf.transpose(probability, [0, 3, 1, 2])[..., tf.newaxis]
 
 
