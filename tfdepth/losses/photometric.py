@@ -41,11 +41,11 @@ def photometric_error(image, target, ssim_weight=0.85, edge="mirror"):
         return tf.add_n(terms)
 
     if on_cpu_kernels():
-        error = _mean_of_folded(difference(_folded(image), _folded(target)), image.shape[-1])
+        error = _mean_of_folded(difference(_folded(image), _folded(target)), image.shape[-1], unit)
     else:
-        error = tf.reduce_mean(difference(image, target), axis=-1, keepdims=True)
+        error = tf.reduce_mean(difference(image, target), axis=-1, keepdims=True) * unit
     # SSIM is within [-1, 1], but for rounding: then the error is 0, and without a gradient.
-    return tf.nn.relu(unit * error + 0.5 * ssim_weight)
+    return tf.nn.relu(error + 0.5 * ssim_weight)
 
 
 def _folded(images):
@@ -56,7 +56,7 @@ def _folded(images):
     return tf.reshape(folded, [1, height, width, channels * count])
 
 
-def _mean_of_folded(folded, channels):
+def _mean_of_folded(folded, channels, unit):
     """Mean over the channels of each of the folded images: [1, H, W, C N] -> [N, H, W, 1].
 
     A product with a constant matrix takes a third of the time of sums of slices. Not for GPUs, some
@@ -64,7 +64,7 @@ def _mean_of_folded(folded, channels):
     """
     _, height, width, folds = sizes(folded)
     images = folds // channels
-    share = tf.tile(tf.eye(images, dtype=folded.dtype) / channels, [channels, 1])  # [C N, N]
+    share = tf.tile(tf.eye(images, dtype=folded.dtype) * (unit / channels), [channels, 1])  # [C N, N]
     mean = tf.matmul(share, tf.reshape(folded, [-1, folds]), transpose_a=True, transpose_b=True)
     return tf.reshape(mean, [images, height, width, 1])
 
