@@ -13,7 +13,7 @@ import pathlib
 import sys
 import threading
 
-sys.modules.update(dict.fromkeys(("tfdepth", "tensorflow_addons", "tensorflow_graphics")))
+sys.modules.update(dict.fromkeys(("tfdepth", "tensorflow_graphics")))
 
 import grpc
 import tensorflow as tf

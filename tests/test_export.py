@@ -103,7 +103,6 @@ def test_what_is_written(version):
             "float32 [B, 2, 4, 4], translation in relative units"}}
     assert sorted(path.name for path in version.parent.iterdir()) == [
         "1", "client.py", "docker-compose.yml", "model.config"]
-    assert b"Addons>" not in (version / "saved_model.pb").read_bytes()
     assert not list(version.rglob("*keras*"))
 
 

@@ -63,6 +63,25 @@ def test_every_pixel_is_reproduced(border, size):
 
 
 @pytest.mark.parametrize("border", ["zeros", "border"])
+@pytest.mark.parametrize("size, moves", [((1, WIDTH), [1, 0]), ((HEIGHT, 1), [0, 1])])
+def test_one_row_or_column_has_no_gradient_across(border, size, moves):
+    image = tf.constant(IMAGE[:1, :size[0], :size[1]], tf.float32)
+    pixels = tf.Variable(np.float32([[[k * moves[0], k * moves[1]] for k in range(max(size))]]))
+    with tf.GradientTape() as tape:
+        total = tf.reduce_sum(bilinear_sample(image, pixels, border)[0])
+    assert [bool(np.any(each)) for each in np.moveaxis(
+        tape.gradient(total, pixels).numpy(), -1, 0)] == [bool(each) for each in moves]
+
+
+def test_compiled_and_in_half_precision():
+    image, pixels = tf.constant(IMAGE, tf.float16), tf.constant(PIXELS[:, :16], tf.float16)
+    expected, _ = sample_slowly(image.numpy().astype(float), pixels.numpy().astype(float), "border")
+    for compiled in (False, True):
+        sample = tf.function(bilinear_sample, jit_compile=compiled)
+        np.testing.assert_allclose(sample(image, pixels, "border")[0], expected, atol=3e-3)
+
+
+@pytest.mark.parametrize("border", ["zeros", "border"])
 def test_gradients_against_finite_differences(border):
     sample = tf.function(lambda image, pixels: bilinear_sample(image, pixels, border)[0])
     pixels = PIXELS[:1, :16]           # no kinks among these, some outside
@@ -86,10 +105,12 @@ def test_coordinates_that_are_not_finite(border):
     bad = [[np.nan, 1], [1, np.nan], [np.inf, 1], [1, -np.inf], [np.nan, np.inf], [3e38, -3e38]]
     pixels = tf.Variable(np.float32([bad]))
     image = tf.Variable(tf.constant(IMAGE[:1], tf.float32))
-    with tf.GradientTape() as tape:
+    with tf.GradientTape(persistent=True) as tape:
         samples, valid = bilinear_sample(image, pixels, border)
         total = tf.reduce_sum(samples**2)
     assert not np.any(valid) and np.isfinite(samples).all()
+    if border == "zeros":
+        assert not np.any(tape.gradient(samples, pixels, tf.fill(samples.shape, np.nan)))
     gradient_image, gradient_pixels = tape.gradient(total, [image, pixels])
     assert np.isfinite(gradient_image).all()
     np.testing.assert_array_equal(gradient_pixels, np.zeros([1, 6, 2]))

@@ -156,8 +156,8 @@ def test_trajectory_plot(tmp_path):
     assert axes.get_aspect() == 1
     plots.write_figure(tmp_path / "trajectory.png", figure)
     assert Image.open(tmp_path / "trajectory.png").format == "PNG"
-    alone = plots.draw_trajectories(None, {"prediction": half}).axes[0]
-    assert alone.get_xlabel() == "x, right [unit of the prediction]"
+    alone = plots.draw_trajectories(None, {"prediction": half}, unit="relative units").axes[0]
+    assert alone.get_xlabel() == "x, right [relative units]"
     np.testing.assert_allclose(alone.lines[0].get_xydata(), truth[:, [0, 2], 3] / 2)
 
 

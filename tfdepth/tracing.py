@@ -34,7 +34,8 @@ _for_compilers = Switch()
 
 
 def without_kernels():
-    """A context in which functions are traced as operations that every compiler knows."""
+    """A context in which functions are traced for a compiler, without what suits the kernels that
+    TensorFlow has for CPUs."""
     return _for_compilers.turned(True)
 
 

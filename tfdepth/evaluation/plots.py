@@ -208,16 +208,18 @@ def _depth_ticks(colours, unit: str) -> Mapping[float, str]:
 
 
 def draw_trajectories(true_world_from_camera: Optional[np.ndarray],
-                      predictions: Mapping[str, np.ndarray], title: str = ""):
-    """Draws trajectories from above: x right, z forward, metres, from a common first camera.
+                      predictions: Mapping[str, np.ndarray], title: str = "",
+                      unit: str = "unit of the prediction"):
+    """Draws trajectories from above: x right, z forward, from a common first camera.
 
     Every prediction is scaled to the truth by least squares over all its positions; the legend
-    tells the factor. Without a truth, the unit is that of the prediction.
+    tells the factor.
 
     Args:
       true_world_from_camera: [N, 4, 4], metres, or None.
       predictions: name -> world_from_camera [N, 4, 4] of the same frames.
       title: above the plot, or nothing.
+      unit: of the predictions, for the axes where there is no truth; else these are in metres.
 
     Returns:
       A matplotlib Figure; see `write_figure`.
@@ -232,7 +234,7 @@ def draw_trajectories(true_world_from_camera: Optional[np.ndarray],
         raise ValueError("`predictions` must hold a trajectory when there is no truth; got none.")
     figure = Figure(figsize=(6.4, 6.0), layout="constrained", dpi=120)
     axes = figure.subplots()
-    unit = "unit of the prediction" if truth is None else "m"
+    unit = unit if truth is None else "m"
     axes.set(xlabel=f"x, right [{unit}]", ylabel=f"z, forward [{unit}]", title=title)
     axes.set_aspect("equal", adjustable="datalim")
     axes.grid(color="0.9")

@@ -9,7 +9,7 @@ import sys
 import time
 
 # Before anything else, so that a model which needed one of these would not load.
-FORBIDDEN = ("tfdepth", "tensorflow_addons", "tensorflow_graphics")
+FORBIDDEN = ("tfdepth", "tensorflow_graphics")
 sys.modules.update(dict.fromkeys(FORBIDDEN))
 
 import numpy as np

@@ -49,57 +49,60 @@ def sample_at(image, u, v, border="zeros"):
     check_shape("image", image, ["B", "H", "W", "C"])
     check_choice("border", border, BORDERS)
     batch, height, width, channels = sizes(image)
-    inside, valid, finite = [], True, True
-    for coordinates, size in ((u, width), (v, height)):
-        last = tf.cast(size - 1, u.dtype)
-        slack = ROUNDING * np.finfo(u.dtype.as_numpy_dtype).eps * (last + 1.0)
-        valid &= (coordinates >= -slack) & (coordinates <= last + slack)   # False for NaN
+    last = [tf.cast(size - 1, u.dtype) for size in (width, height)]
+    valid, finite = True, True
+    for coordinates, end in zip((u, v), last):
+        slack = ROUNDING * np.finfo(u.dtype.as_numpy_dtype).eps * (end + 1.0)
+        valid &= (coordinates >= -slack) & (coordinates <= end + slack)    # False for NaN
         finite &= tf.math.is_finite(coordinates)
-        inside.append(_clipped(coordinates, last))
     keep = valid if border == "zeros" else finite
-    cell, right, down = _places(*inside, keep, height, width)
+    u, v = (_clipped(coordinates, end, keep) for coordinates, end in zip((u, v), last))
+    cell, right, down = _places(u, v, keep, height, width)
     polynomials = tf.transpose(tf.gather(_polynomials(image), cell, batch_dims=1), [2, 0, 1])
     polynomials = tf.reshape(polynomials, [4, channels, batch, -1])        # [4, C, B, N]
     return tf.transpose(_values(polynomials, right, down), [1, 2, 0]), valid
 
 
 @tf.custom_gradient
-def _clipped(coordinates, last):
-    """Coordinates, those outside [0, last] moved to its ends; half the time of tf.clip_by_value."""
+def _clipped(coordinates, last, keep):
+    """Coordinates, those outside [0, last] moved to its ends, 0 where not `keep`. Only where nothing
+    was moved they have a gradient; half the time of tf.clip_by_value."""
     zero = tf.zeros_like(last)
     clipped = tf.raw_ops.ClipByValue(t=coordinates, clip_value_min=zero, clip_value_max=last)
+    clipped = select(keep, clipped, 0.0)
 
     def gradient(upstream):
-        inside = tf.cast(clipped == coordinates, upstream.dtype)           # 0 for NaN
-        return tf.math.multiply_no_nan(upstream, inside), None
+        unmoved = keep & (clipped == coordinates) & (last > 0)
+        # 0 there whatever comes from above.
+        return tf.math.multiply_no_nan(upstream, tf.cast(unmoved, upstream.dtype)), None, None
 
     return clipped, gradient
 
 
-@tf.custom_gradient
 def _places(u, v, keep, height, width):
     """Which cell each sample is in, and where in it; the empty cell where not `keep`.
 
-    Args: u, v: [B, N], within the image where `keep`. keep: [B, N] bool. height, width: int32.
+    Args: u, v: [B, N], within the image. keep: [B, N] bool. height, width: of the image.
     Returns: cell [B, N] int32, row-major; right and down [B, N], in [0, 1].
     """
-    u, v = select(keep, u, 0.0), select(keep, v, 0.0)
     # The last pixel belongs to the cell before it, so that it is itself reproduced.
     last = lambda size: tf.cast(tf.maximum(size - 2, 0), u.dtype)
     column, row = tf.minimum(tf.floor(u), last(width)), tf.minimum(tf.floor(v), last(height))
-    cell = tf.cast(row, tf.int32) * width + tf.cast(column, tf.int32)      # int32: exact
-    return ((select(keep, cell, height * width), u - column, v - row),
-            lambda _, *upstream: (*upstream, None, None, None))
+    # Integers: a float32 cannot tell numbers above 2^24 from their neighbours.
+    cell = tf.cast(row, tf.int32) * width + tf.cast(column, tf.int32)
+    return (select(keep, cell, height * width),
+            u - tf.stop_gradient(column), v - tf.stop_gradient(row))
 
 
 @tf.custom_gradient
 def _values(polynomials, right, down):
     """Polynomials [4, C, B, N] at places [B, N] in their cells: [C, B, N].
 
-    Channels come first: on a CPU three numbers side by side take several times as long.
+    Channels come first: with three of them last, a CPU takes several times as long.
     """
     start, by_right, by_down, by_both = tf.unstack(polynomials)
-    slope_right = by_right + by_both * down  # here, so that no polynomial waits for the gradient
+    # Both slopes here: what the gradient needs of the polynomials, in half their memory.
+    slope_right = by_right + by_both * down
     slope_down = by_down + by_both * right
 
     def gradient(upstream):
@@ -115,8 +118,8 @@ def _polynomials(image):
     """Between four pixels a bilinear function is a + b right + c down + d right down.
 
     [B, H, W, C] -> [B, (H + 1) W, 4 C]: (a, b, c, d) of the cell right of and below each pixel; an
-    empty one follows the image. What is there for the last column and row holds within the image
-    alone, which is all that is asked. Side by side, so that one gather fetches all four.
+    empty one follows the image. Those of the last column and row are asked for the pixels themselves
+    alone, of images of one column or row. Side by side, so that one gather fetches all four.
     """
     batch, _, _, channels = sizes(image)
     planes = tf.transpose(image, [3, 0, 1, 2])

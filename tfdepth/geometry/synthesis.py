@@ -68,11 +68,11 @@ def source_pixels(depth, intrinsics, source_from_target):
     # from v, this is a handful of passes over the pixels; and no matrix product, see `matmul`.
     projection = matmul(camera_matrix, source_from_target[..., :3, :])     # [B, S, 3, 4], K (R | t)
     homography = matmul(projection[..., :3], camera.inverse_intrinsics(camera_matrix))
-    numbers = tf.concat([homography, projection[..., 3:]], axis=-1)        # [B, S, 3, 4]
-    numbers = tf.reshape(numbers, [batch, -1, 1, 1, 12])
-    numbers = tf.unstack(numbers, axis=-1)                                 # [B, S, 1, 1] each
+    rows = tf.concat([homography, projection[..., 3:]], axis=-1)           # [B, S, 3, 4]
+    coefficients = tf.unstack(tf.reshape(rows, [batch, -1, 1, 1, 12]), axis=-1)
     depth = tf.reshape(depth, [batch, 1, height, width])
     points = []
-    for of_u, of_v, of_one, shift in (numbers[:4], numbers[4:8], numbers[8:]):
+    for of_u, of_v, of_one, shift in (
+            coefficients[:4], coefficients[4:8], coefficients[8:]):        # [B, S, 1, 1] each
         points.append((of_u * across + (of_v * down + of_one)) * depth + shift)
     return camera.divide_by_depth(*points)

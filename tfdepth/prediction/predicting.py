@@ -111,7 +111,7 @@ def predict_files(model, source, output, outputs=Outputs(), camera="", precision
                                     rate.frames_per_second, smoothing, outputs, unit, facts)
             if outputs.trajectory:
                 write_trajectories(folder / "trajectory", parts, [each.name for each in frames],
-                                   [each.number for each in frames], rate, facts, show)
+                                   [each.number for each in frames], rate, unit, facts, show)
             if outputs.html:
                 _write_viewer(folder, clip, predicted, spool, predictor, clip_range, parts, unit,
                               show)

@@ -93,7 +93,7 @@ def check_parts(follows: Sequence[bool], offsets, gap=1, parts=None):
 
 
 def write_trajectories(folder: pathlib.Path, parts: Sequence[Part], names: Sequence[str],
-                       numbers: Sequence[int], rate: Rate, facts, show=print):
+                       numbers: Sequence[int], rate: Rate, unit: str, facts, show=print):
     """Writes the files that the module lists.
 
     Args:
@@ -101,6 +101,7 @@ def write_trajectories(folder: pathlib.Path, parts: Sequence[Part], names: Seque
       parts: of the clip.
       names, numbers: of the clip's frames.
       rate: of the clip.
+      unit: of the path, in words.
       facts: for trajectory.json: the unit, the model.
       show: called with lines of text for the user.
     """
@@ -115,7 +116,7 @@ def write_trajectories(folder: pathlib.Path, parts: Sequence[Part], names: Seque
         write_tum(folder / of_part["tum"], times[part.frames], part.world_from_camera)
         write_figure(folder / of_part["picture"], draw_trajectories(
             None, {"prediction": part.world_from_camera},
-            f"frames {names[part.frames[0]]} to {names[part.frames[-1]]}"))
+            f"frames {names[part.frames[0]]} to {names[part.frames[-1]]}", unit))
         listed.append({**of_part, "first_frame": names[part.frames[0]],
                        "last_frame": names[part.frames[-1]], "frames": len(part.frames)})
     without = len(names) - sum(each["frames"] for each in listed)

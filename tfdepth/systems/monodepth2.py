@@ -260,10 +260,11 @@ class Monodepth2(System):
         depth = self._depth(upsample_bilinear(disparity, target.shape[1] // disparity.shape[1]))
         motions = self._in_unit_of_depth(
             prediction.source_from_target, depth, reference=prediction.scene.depth)
-        # Source by source: one is sampled while the errors of another are computed.
-        views = [tf.squeeze(synthesize_target(
-            sources[:, k:k + 1], depth, intrinsics, motions[:, k:k + 1], border="border").images, 1)
-            for k in range(self.num_sources)]
+        # Source by source: one is sampled while the errors of another are computed. The gradient of
+        # a slice takes a pass over the images; that of tf.squeeze is free.
+        view = lambda k: synthesize_target(
+            sources[:, k:k + 1], depth, intrinsics, motions[:, k:k + 1], border="border").images
+        views = [tf.squeeze(view(k), axis=1) for k in range(self.num_sources)]
         errors = self._errors(views, target)
         masks = self.config.attention == "predictive_mask"                 # of single sources
         weights = self._weights(prediction, level)
