@@ -65,8 +65,8 @@ def sample_at(image, u, v, border="zeros"):
 
 @tf.custom_gradient
 def _clipped(coordinates, last, keep):
-    """Coordinates, those outside [0, last] moved to its ends, 0 where not `keep`. Only where nothing
-    was moved they have a gradient; half the time of tf.clip_by_value."""
+    """Coordinates, those outside [0, last] moved to its ends, 0 where not `keep`. They have a
+    gradient only where nothing was moved; half the time of tf.clip_by_value."""
     zero = tf.zeros_like(last)
     clipped = tf.raw_ops.ClipByValue(t=coordinates, clip_value_min=zero, clip_value_max=last)
     clipped = select(keep, clipped, 0.0)
@@ -118,8 +118,8 @@ def _polynomials(image):
     """Between four pixels a bilinear function is a + b right + c down + d right down.
 
     [B, H, W, C] -> [B, (H + 1) W, 4 C]: (a, b, c, d) of the cell right of and below each pixel; an
-    empty one follows the image. Those of the last column and row are asked for the pixels themselves
-    alone, of images of one column or row. Side by side, so that one gather fetches all four.
+    empty one follows the image. Those of the last column and row serve images that have no other,
+    and there at the pixels alone. Side by side, so that one gather fetches all four.
     """
     batch, _, _, channels = sizes(image)
     planes = tf.transpose(image, [3, 0, 1, 2])

@@ -66,7 +66,8 @@ def _mean_of_folded(folded, channels, unit):
     images = folded_channels // channels
     share = tf.eye(images, dtype=folded.dtype) * (unit / channels)
     share = tf.tile(share, [channels, 1])                                  # [C N, N]
-    mean = tf.matmul(share, tf.reshape(folded, [-1, folded_channels]), transpose_a=True, transpose_b=True)
+    pixels = tf.reshape(folded, [-1, folded_channels])
+    mean = tf.matmul(share, pixels, transpose_a=True, transpose_b=True)
     return tf.reshape(mean, [images, height, width, 1])
 
 

@@ -158,6 +158,7 @@ class GeoNet(System):
             self._repeat(target)[:, tf.newaxis],
             1.0 / prediction.source_scenes.disparities[level], self._repeat(intrinsics),
             _flat(transforms.inverse(source_from_target))[:, tf.newaxis], self.config.border)
+        # The gradient of tf.squeeze is free; that of a slice takes a pass over the images.
         return target, sources, to_target, type(to_sources)(
             *(self._by_sample(tf.squeeze(each, axis=1)) for each in to_sources))
 
