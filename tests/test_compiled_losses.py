@@ -14,12 +14,16 @@ FAST = 1  # the others take some 10 seconds each to compile
 @pytest.mark.parametrize("config", [
     pytest.param(config, id=type(config).__name__, marks=[] if k < FAST else pytest.mark.slow)
     for k, config in enumerate(CONFIGS)])
-def test_values_and_gradients(config):
+def test_values_and_gradients(config, request):
+    """In float64: in float32 rounding moves samples across edges, where a gradient jumps."""
+    request.addfinalizer(lambda: tf.keras.backend.set_floatx("float32"))
+    tf.keras.backend.set_floatx("float64")
     tf.keras.utils.set_random_seed(0)
     offsets = () if SYSTEMS[type(config)].learns_from_depth else (-1, 1)
     system = build_system(config, offsets)
     system.create_variables(SIZE)
-    batch = batch_of(len(offsets))
+    batch = tf.nest.map_structure(
+        lambda each: None if each is None else tf.cast(each, tf.float64), batch_of(len(offsets)))
     found = []
     for xla in (False, True):
         losses = losses_of(system, TrainConfig(xla=xla))
@@ -36,13 +40,10 @@ def test_values_and_gradients(config):
 
         found.append(total_and_gradients())
     (total, terms, gradients), (compiled_total, compiled_terms, compiled_gradients) = found
-    np.testing.assert_allclose(compiled_total, total, rtol=1e-5)
+    np.testing.assert_allclose(compiled_total, total, rtol=1e-9)
     assert set(compiled_terms) == set(terms) == set(system.loss_weights)
     for name, term in terms.items():
-        np.testing.assert_allclose(compiled_terms[name], term, rtol=1e-5, atol=1e-7)
+        np.testing.assert_allclose(compiled_terms[name], term, rtol=1e-9, atol=1e-12)
     norm = tf.linalg.global_norm(gradients)
     difference = tf.linalg.global_norm([a - b for a, b in zip(compiled_gradients, gradients)])
-    # On noise some pixels lie on an edge: of the minimum, the automask, an absolute value. Without
-    # XLA, rounding Monodepth2's depths anew moves as much: 2.7 % of the gradient by the finest
-    # disparity (XLA: 3.5 %), which is a small part of the whole one.
-    assert norm > 1e-4 and difference < 3e-3 * norm, (float(difference), float(norm))
+    assert norm > 1e-4 and difference < 1e-7 * norm, (float(difference), float(norm))

@@ -3,8 +3,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tfdepth import tracing
 from tfdepth.checks import UserError
-from tfdepth.losses import photometric
+from tfdepth.losses import ssim
 from tfdepth.losses.explainability import explainability_error
 from tfdepth.losses.photometric import l1_error, masked_mean, photometric_error
 from tfdepth.losses.reprojection import reprojection_error, tie_breaking_noise
@@ -101,7 +102,8 @@ def test_l1_error_of_equal_images_has_no_gradient():
 @pytest.fixture(name="either_way", params=["kernels of a CPU", "others"])
 def _either_way(request, monkeypatch):
     """What CPUs do, and what GPUs and XLA do, here on a CPU."""
-    monkeypatch.setattr(photometric, "on_cpu_kernels", lambda: request.param == "kernels of a CPU")
+    monkeypatch.setattr(tracing, "on_cpu_kernels", lambda: request.param == "kernels of a CPU")
+    monkeypatch.setattr(ssim, "on_cpu_kernels", tracing.on_cpu_kernels)
 
 
 @pytest.mark.usefixtures("either_way")

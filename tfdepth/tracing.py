@@ -1,5 +1,6 @@
 """How functions are traced: switches, and sizes that are known by then."""
 import contextlib
+import functools
 import threading
 
 import tensorflow as tf
@@ -43,3 +44,15 @@ def on_cpu_kernels():
     """Whether what is traced runs by TensorFlow's kernels for CPUs: there are no GPUs that it may
     use, and no compiler makes kernels of its own."""
     return not (_for_compilers.on or tf.config.get_visible_devices("GPU"))
+
+
+def compiled_on_cpus(function):
+    """Decorates a function of tensors and Python values: where `on_cpu_kernels`, it is one program
+    of XLA, which passes over memory once where TensorFlow's kernels do at each operation."""
+    program = tf.function(function, jit_compile=True, autograph=False)
+
+    @functools.wraps(function)
+    def call(*arguments):
+        return (program if on_cpu_kernels() else function)(*arguments)
+
+    return call

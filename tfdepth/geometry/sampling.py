@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from tfdepth.checks import check_choice, check_shape
 from tfdepth.geometry.selection import select
-from tfdepth.tracing import sizes
+from tfdepth.tracing import compiled_on_cpus, sizes
 
 BORDERS = ("zeros", "border")
 
@@ -48,70 +48,83 @@ def sample_at(image, u, v, border="zeros"):
     """`bilinear_sample` at coordinates in two tensors, [B, N] each."""
     check_shape("image", image, ["B", "H", "W", "C"])
     check_choice("border", border, BORDERS)
-    batch, height, width, channels = sizes(image)
-    last = [tf.cast(size - 1, u.dtype) for size in (width, height)]
+    _, height, width, _ = sizes(image)
+    cell, right, down, valid = _places(u, v, height, width, border)
+    polynomials = tf.gather(_polynomials(image), cell, batch_dims=1)       # [B, N, 4 C]
+    samples = _values(tf.transpose(polynomials, [2, 0, 1]), right, down)
+    return tf.transpose(samples, [1, 2, 0]), valid
+
+
+def _places(u, v, height, width, border):
+    """Which cell each sample is in, and where in it; the empty cell for what samples 0.
+
+    Args: u, v: [B, N]. height, width: of the image.
+    Returns: cell [B, N] int32, row-major; right and down [B, N], in [0, 1]; valid [B, N].
+    """
+    @tf.custom_gradient
+    def of(u, v):
+        *places, moves_u, moves_v = _places_and_moves(
+            tf.stop_gradient(u), tf.stop_gradient(v), height, width, border)
+        return places, lambda _, of_right, of_down, __: (
+            select(moves_u, of_right, 0.0), select(moves_v, of_down, 0.0))
+
+    return of(u, v)
+
+
+@compiled_on_cpus
+def _places_and_moves(u, v, height, width, border):
+    """`_places`, and where a sample moves along with its coordinate: u, v."""
     valid, finite = True, True
-    for coordinates, end in zip((u, v), last):
+    for coordinates, size in ((u, width), (v, height)):
+        end = tf.cast(size - 1, u.dtype)
         slack = ROUNDING * np.finfo(u.dtype.as_numpy_dtype).eps * (end + 1.0)
         valid &= (coordinates >= -slack) & (coordinates <= end + slack)    # False for NaN
         finite &= tf.math.is_finite(coordinates)
     keep = valid if border == "zeros" else finite
-    u, v = (_clipped(coordinates, end, keep) for coordinates, end in zip((u, v), last))
-    cell, right, down = _places(u, v, keep, height, width)
-    polynomials = tf.transpose(tf.gather(_polynomials(image), cell, batch_dims=1), [2, 0, 1])
-    polynomials = tf.reshape(polynomials, [4, channels, batch, -1])        # [4, C, B, N]
-    return tf.transpose(_values(polynomials, right, down), [1, 2, 0]), valid
-
-
-@tf.custom_gradient
-def _clipped(coordinates, last, keep):
-    """Coordinates, those outside [0, last] moved to its ends, 0 where not `keep`. They have a
-    gradient only where nothing was moved; half the time of tf.clip_by_value."""
-    zero = tf.zeros_like(last)
-    clipped = tf.raw_ops.ClipByValue(t=coordinates, clip_value_min=zero, clip_value_max=last)
-    clipped = select(keep, clipped, 0.0)
-
-    def gradient(upstream):
-        unmoved = keep & (clipped == coordinates) & (last > 0)
-        # 0 there whatever comes from above.
-        return tf.math.multiply_no_nan(upstream, tf.cast(unmoved, upstream.dtype)), None, None
-
-    return clipped, gradient
-
-
-def _places(u, v, keep, height, width):
-    """Which cell each sample is in, and where in it; the empty cell where not `keep`.
-
-    Args: u, v: [B, N], within the image. keep: [B, N] bool. height, width: of the image.
-    Returns: cell [B, N] int32, row-major; right and down [B, N], in [0, 1].
-    """
-    # The last pixel belongs to the cell before it, so that it is itself reproduced.
-    last = lambda size: tf.cast(tf.maximum(size - 2, 0), u.dtype)
-    column, row = tf.minimum(tf.floor(u), last(width)), tf.minimum(tf.floor(v), last(height))
+    firsts, within, moves = [], [], []
+    for coordinates, size in ((u, width), (v, height)):
+        end = tf.cast(size - 1, u.dtype)
+        clipped = tf.minimum(tf.maximum(select(keep, coordinates, 0.0), 0.0), end)
+        # The last pixel belongs to the cell before it, so that it is itself reproduced.
+        first = tf.minimum(tf.floor(clipped), tf.maximum(end - 1.0, 0.0))
+        firsts.append(tf.cast(first, tf.int32))
+        within.append(clipped - first)
+        moves.append(keep & (clipped == coordinates) & (end > 0))
     # Integers: a float32 cannot tell numbers above 2^24 from their neighbours.
-    cell = tf.cast(row, tf.int32) * width + tf.cast(column, tf.int32)
-    return (select(keep, cell, height * width),
-            u - tf.stop_gradient(column), v - tf.stop_gradient(row))
+    cell = select(keep, firsts[1] * width + firsts[0], height * width)
+    return cell, *within, valid, *moves
 
 
 @tf.custom_gradient
 def _values(polynomials, right, down):
-    """Polynomials [4, C, B, N] at places [B, N] in their cells: [C, B, N].
+    """Polynomials [4 C, B, N] at places [B, N] in their cells: [C, B, N].
 
     Channels come first: with three of them last, a CPU takes several times as long.
     """
-    start, by_right, by_down, by_both = tf.unstack(polynomials)
-    # Both slopes here: what the gradient needs of the polynomials, in half their memory.
-    slope_right = by_right + by_both * down
-    slope_down = by_down + by_both * right
+    given = [tf.stop_gradient(each) for each in (polynomials, right, down)]
+    return _interpolated(*given), lambda upstream: (
+        _of_polynomials(upstream, *given[1:]), *_of_places(upstream, *given))
 
-    def gradient(upstream):
-        of_right = upstream * right
-        return (tf.stack([upstream, of_right, upstream * down, of_right * down]),
-                tf.reduce_sum(upstream * slope_right, axis=0),
-                tf.reduce_sum(upstream * slope_down, axis=0))
 
-    return (start + by_right * right) + slope_down * down, gradient
+@compiled_on_cpus
+def _interpolated(polynomials, right, down):
+    start, by_right, by_down, by_both = tf.split(polynomials, 4)
+    return (start + by_right * right) + (by_down + by_both * right) * down
+
+
+@compiled_on_cpus
+def _of_polynomials(upstream, right, down):
+    of_right = upstream * right
+    return tf.concat([upstream, of_right, upstream * down, of_right * down], axis=0)
+
+
+@compiled_on_cpus
+def _of_places(upstream, polynomials, right, down):
+    """Gradients of `_interpolated` by right and down."""
+    _, by_right, by_down, by_both = tf.split(polynomials, 4)
+    over_channels = lambda planes: tf.add_n(tf.unstack(planes))  # XLA's sums take twice the time
+    return (over_channels(upstream * (by_right + by_both * down)),
+            over_channels(upstream * (by_down + by_both * right)))
 
 
 def _polynomials(image):

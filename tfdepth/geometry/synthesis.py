@@ -10,7 +10,8 @@ from tfdepth.checks import check_shape
 from tfdepth.geometry import camera
 from tfdepth.geometry.products import matmul
 from tfdepth.geometry.sampling import sample_at
-from tfdepth.tracing import sizes
+from tfdepth.geometry.selection import select
+from tfdepth.tracing import compiled_on_cpus, sizes
 
 
 class SynthesizedViews(NamedTuple):
@@ -60,19 +61,67 @@ def source_pixels(depth, intrinsics, source_from_target):
     Returns: u, v and in_front, [B, S, H, W] each: pixels in each source, outside every image where
       the point does not lie before the source's camera, bool in_front.
     """
-    batch, height, width, _ = sizes(depth)
-    across = tf.range(width, dtype=depth.dtype)                            # [W]
-    down = tf.range(height, dtype=depth.dtype)[:, tf.newaxis]              # [H, 1]
     camera_matrix = intrinsics[:, tf.newaxis]                              # [B, 1, 3, 3]
-    # K (R d K^-1 p + t) = d (K R K^-1) p + K t, without 3-D points. Row by row, and (1, u) apart
-    # from v, this is a handful of passes over the pixels; and no matrix product, see `matmul`.
+    # K (R d K^-1 p + t) = d (K R K^-1) p + K t, without 3-D points. No matrix product, see `matmul`.
     projection = matmul(camera_matrix, source_from_target[..., :3, :])     # [B, S, 3, 4], K (R | t)
     homography = matmul(projection[..., :3], camera.inverse_intrinsics(camera_matrix))
-    rows = tf.concat([homography, projection[..., 3:]], axis=-1)           # [B, S, 3, 4]
-    coefficients = tf.unstack(tf.reshape(rows, [batch, -1, 1, 1, 12]), axis=-1)
-    depth = tf.reshape(depth, [batch, 1, height, width])
-    points = []
-    for of_u, of_v, of_one, shift in (
-            coefficients[:4], coefficients[4:8], coefficients[8:]):        # [B, S, 1, 1] each
-        points.append((of_u * across + (of_v * down + of_one)) * depth + shift)
-    return camera.divide_by_depth(*points)
+    return _pixels(homography, projection[..., 3], tf.squeeze(depth, axis=-1))
+
+
+@tf.custom_gradient
+def _pixels(homography, shift, depth):
+    """u, v and in_front, [B, S, H, W], of homography [B, S, 3, 3], shift [B, S, 3], depth [B, H, W].
+
+    The point of a pixel p is depth * homography p + shift. The gradient is written out for the sake
+    of the sums in it: XLA would take them slowly, TensorFlow would first write what is to be summed.
+    """
+    given = [tf.stop_gradient(each) for each in (homography, shift, depth)]
+    u, v, in_front, inverse_z = _divided(*given)
+
+    def gradient(of_u, of_v, _):
+        of_depth, *of_points = _of_points(
+            homography, depth, u, v, inverse_z, in_front, of_u, of_v)
+        by_pixel, of_shift = of_points[:3], of_points[3:]                  # of x, y, z
+        across, down = _grid(depth)
+        # Not by rows and columns first: in losses compiled as one program, XLA (of TensorFlow 2.15)
+        # simplified such sums of sums to gradients that were wrong by a twentieth.
+        total = lambda each: tf.reduce_sum(each, axis=[-2, -1])
+        return (tf.stack([tf.stack([total(each * across), total(each * down), total(each)], -1)
+                          for each in by_pixel], axis=-2),
+                tf.stack([total(each) for each in of_shift], -1), of_depth)
+
+    return (u, v, in_front), gradient
+
+
+def _grid(depth):
+    """u [W] and v [H, 1] of all pixels."""
+    _, height, width = sizes(depth)
+    return (tf.range(width, dtype=depth.dtype),
+            tf.range(height, dtype=depth.dtype)[:, tf.newaxis])
+
+
+def _rays(homography, depth):
+    """homography p of every pixel p: three of [B, S, H, W]."""
+    across, down = _grid(depth)
+    entry = lambda i, j: homography[:, :, i, j, tf.newaxis, tf.newaxis]    # [B, S, 1, 1]
+    return [entry(i, 0) * across + (entry(i, 1) * down + entry(i, 2)) for i in range(3)]
+
+
+@compiled_on_cpus
+def _divided(homography, shift, depth):
+    """u, v, in_front, and 1 / z, 0 where not in front."""
+    x, y, z = (ray * depth[:, tf.newaxis] + shift[:, :, i, tf.newaxis, tf.newaxis]
+               for i, ray in enumerate(_rays(homography, depth)))
+    u, v, in_front = camera.divide_by_depth(x, y, z)
+    return u, v, in_front, select(in_front, 1.0 / z, 0.0)
+
+
+@compiled_on_cpus
+def _of_points(homography, depth, u, v, inverse_z, in_front, of_u, of_v):
+    """Gradients of depth [B, H, W], of depth * ray, as of x, y and z each times depth, and of x, y
+    and z, [B, S, H, W] each."""
+    of_u, of_v = (select(in_front, each * inverse_z, 0.0) for each in (of_u, of_v))
+    of_points = of_u, of_v, -(of_u * u + of_v * v)
+    of_depth = tf.add_n([of * ray for of, ray in zip(of_points, _rays(homography, depth))])
+    return (tf.reduce_sum(of_depth, axis=1),
+            *(of * depth[:, tf.newaxis] for of in of_points), *of_points)

@@ -47,7 +47,8 @@ def tie_breaking_noise(num_sources, height, width, scale=1e-5):
 
     Source: Godard et al., ICCV 2019 (the released implementation draws it anew at each step).
     """
-    return scale * tf.random.stateless_normal([1, num_sources, height, width, 1], seed=[0, 7])
+    return scale * tf.random.stateless_normal(
+        [1, num_sources, height, width, 1], seed=[0, 7], alg="philox")  # of XLA and GPUs too
 
 
 def _reduce(errors, reduction):

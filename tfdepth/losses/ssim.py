@@ -1,102 +1,198 @@
-"""Structural dissimilarity of images.
+"""Structural dissimilarity of images, alone and mixed with the absolute difference.
 
-Shape letters: N images, H rows, W columns, C channels.
+With d = x - y, and over each 3 x 3 window means a of x, b of y, e of d, and variances:
+
+    1 - SSIM = p + q - p q,    p = e^2 / (a^2 + b^2 + C1),  q = var d / (var x + var y + C2).
+
+This is Wang's formula with his two factors written as 1 - p and 1 - q. Nothing of it cancels where
+the images are alike: of equal images it is 0, not rounding, which an automask would take for motion.
+
+Most of a step's losses are this. Its gradient is written out, and CPUs run it as a few programs of
+XLA, each of which passes over memory once; TensorFlow's own kernels take one and a half times as
+long. What one program needs around each pixel, another must have written before: XLA would compute
+it again for every neighbour.
+
+Shape letters: N images, H rows, W columns, C channels. Inside, images are planes, [C, N, H, W].
 """
 import tensorflow as tf
 
 from tfdepth.checks import check_choice, check_shape
+from tfdepth.tracing import compiled_on_cpus, on_cpu_kernels, sizes
 
 _C1, _C2 = 0.01**2, 0.03**2  # for images in [0, 1]
 EDGES = {"mirror": "REFLECT", "cut": "CONSTANT"}  # what a window at the border sees
 
 
 def ssim_error(image, other, edge="mirror"):
-    """(1 - SSIM) / 2 of each pixel's 3 x 3 window, in [0, 1]; 0 where the windows are equal. The
-    losses take `minus_ssim`, and do the rest to the mean over channels.
+    """(1 - SSIM) / 2 of each pixel's 3 x 3 window, in [0, 1]; 0 where the windows are equal.
 
     Args:
-      image, other: [N, H, W, C] float32, H and W at least 2. In [0, 1], or in [-1, 1] as GeoNet
-        has it, with the same constants.
+      image, other: [N, H, W, C] float, H and W at least 3. In [0, 1], or in [-1, 1] as GeoNet has
+        it, with the same constants.
       edge: "mirror": beyond the border the images are mirrored. "cut": windows end there.
 
     Returns: [N, H, W, C].
     Raises: ValueError: if the shapes differ from the above. UserError: on an unknown `edge`.
     Source: Wang et al., TIP 2004, eq. 13, with the means over windows of Godard et al., CVPR 2017.
     """
-    check_choice("edge", edge, EDGES)
     check_shape("image", image, ["N", "H", "W", "C"])
     check_shape("other", other, [n or letter for n, letter in zip(image.shape, "NHWC")])
-    return tf.clip_by_value(0.5 + minus_ssim(image, other, 0.5, edge), 0.0, 1.0)
+    count, height, width, channels = sizes(image)
+    alone = lambda images: tf.reshape(                                     # a channel, an image
+        tf.transpose(images, [3, 0, 1, 2]), [channels * count, height, width, 1])
+    error = tf.clip_by_value(mixed_error(alone(image), alone(other), 1.0, edge), 0.0, 1.0)
+    return tf.transpose(tf.reshape(error, [channels, count, height, width]), [1, 2, 3, 0])
 
 
-def minus_ssim(image, other, weight, edge="mirror"):
-    """-weight * SSIM, in [-weight, weight] but for rounding; arguments as of `ssim_error`.
+def mixed_error(image, other, ssim_weight, edge="mirror"):
+    """ssim_weight (1 - SSIM) / 2 + (1 - ssim_weight) |image - other|, mean over channels.
 
-    Its gradient is written out: a third of a step's losses are this, and it takes half the passes
-    over memory that automatic differentiation would. With window means a, b, variances and
-    covariance: SSIM = l k / (m n), l = 2 a b + C1, k = 2 covariance + C2, m = a^2 + b^2 + C1, n =
-    variance of both + C2. What depends on `other` alone, TensorFlow computes once for all images
-    that are compared with it.
-
-    In l and k every factor is a power of two: of equal images they round as m and n do, and SSIM is
-    1. Another factor, as to spare a pass for the weight, would leave them an error above the noise
-    that decides the ties of an automask.
+    Args: image, other, edge: as of `ssim_error`, the channels static. ssim_weight: float.
+    Returns: [N, H, W], at least 0 but for rounding.
+    Raises: as `ssim_error`.
     """
-    padding = EDGES[edge]
-    means, spread, crop = _window_operations(image, padding)
+    check_choice("edge", edge, EDGES)
+    if any(size is not None and size < 3 for size in image.shape[1:3]):
+        raise ValueError(f"`image` must have 3 rows and columns at least, got {image.shape}.")
 
     @tf.custom_gradient
     def of(image, other):
-        image, other = (tf.pad(each, _border(1), padding) for each in (image, other))
-        a, b = means(image), means(other)
-        square_a, square_b = tf.square(a), tf.square(b)
-        twice_other, twice_b = 2.0 * other, 2.0 * b
-        product = a * twice_b
-        l = product + _C1
-        # Constants come last: these differences of nearly equal numbers lose no more digits so.
-        k = (means(image * twice_other) - product) + _C2
-        m = square_a + (square_b + _C1)
-        n = (means(tf.square(image)) - square_a) + ((means(tf.square(other)) - square_b) + _C2)
-        factor = -weight / (m * n)
-        result = l * k * factor
-
-        def gradient(upstream):
-            outer = upstream * factor
-            outer_result = outer * (2.0 / weight * result)
-            of_product, of_square = spread(outer * l), spread(outer_result * m)
-            across, along = outer * (k - l), outer_result * (n - m)
-
-            def by(own, own_mean, twice_another, twice_another_mean):
-                return crop(spread(across * twice_another_mean + along * own_mean)
-                            + (twice_another * of_product + own * of_square))
-
-            return by(image, a, twice_other, twice_b), by(other, b, 2.0 * image, 2.0 * a)
-
-        return result, gradient
+        # A tape that sees a program write would have it keep its inner results.
+        image, other = tf.stop_gradient(image), tf.stop_gradient(other)
+        error, slope = _error_and_slope(image, other, ssim_weight, edge)
+        # It is the same the other way round. Where nobody asks for the second, it is not computed.
+        return error, lambda upstream: (
+            slope(upstream), _error_and_slope(other, image, ssim_weight, edge)[1](upstream))
 
     return of(image, other)
 
 
-def _window_operations(image, padding):
-    """Means of the windows of a padded image, and the gradients of these and of the padding."""
-    if padding == "REFLECT":
-        return _window_means, _spread, lambda padded: tf.raw_ops.MirrorPadGrad(
-            input=padded, paddings=_border(1), mode=padding)
-    # Padded windows are means over nine pixels; at the border fewer of them count.
-    share = 1.0 / _window_means(tf.pad(tf.ones_like(image[:1, ..., :1]), _border(1)))
-    return (lambda padded: _window_means(padded) * share, lambda values: _spread(values * share),
-            lambda padded: padded[:, 1:-1, 1:-1])
+def _error_and_slope(image, other, weight, edge):
+    """The error, and a function: gradient of the error -> gradient of the image."""
+    difference, other = _padded(image - other, edge), _padded(other, edge)
+    # What depends on `other` alone, TensorFlow computes once for all images compared with it.
+    windows = (*_moments(difference, other, edge), *_mean_and_variance(other, edge))
+    inverse = _inverse(*windows)
+    error = tf.add_n(tf.unstack(_error(difference, *windows, inverse, weight)))
+
+    def slope(upstream):
+        of_image = _gradient(difference, other, *_slopes(*windows, inverse),
+                             _to_windows(upstream, weight, edge), upstream, weight, edge)
+        return tf.transpose(of_image, [1, 2, 3, 0])
+
+    return error / image.shape[-1], slope
 
 
-def _window_means(image):
-    """Mean of each 3 x 3 window inside an image: [N, H, W, C] -> [N, H - 2, W - 2, C]."""
-    return tf.nn.avg_pool2d(image, 3, 1, "VALID")
+@compiled_on_cpus
+def _padded(image, edge):
+    """[N, H, W, C] -> [C, N, H + 4, W + 4]: windows of the pixels, and of those one beyond."""
+    return tf.pad(tf.transpose(image, [3, 0, 1, 2]), _border(2), EDGES[edge])
 
 
-def _spread(gradient):
-    """The gradient of `_window_means`: what windows get goes to their pixels, a ninth each."""
-    return _window_means(tf.pad(gradient, _border(2)))
+@compiled_on_cpus
+def _moments(difference, other, edge):
+    """Means over windows of d, d^2 and y d: [C, N, H + 2, W + 2] each, as all of windows below."""
+    return (_window_means(difference, edge), _window_means(tf.square(difference), edge),
+            _window_means(other * difference, edge))
+
+
+@compiled_on_cpus
+def _mean_and_variance(other, edge):
+    mean = _window_means(other, edge)
+    return mean, _window_means(tf.square(other), edge) - tf.square(mean)
+
+
+def _parts(e, square, product, b, variance_y):
+    """a, variance of d, and what e^2 and it are divided by, of the outputs of the two above."""
+    a = b + e
+    variance = square - tf.square(e)
+    return (a, variance, tf.square(a) + tf.square(b) + _C1,
+            2.0 * (variance_y + (product - b * e)) + variance + _C2)
+
+
+@compiled_on_cpus
+def _inverse(*windows):
+    """One division for both: a program of its own, as XLA makes it one in any case."""
+    *_, m, n = _parts(*windows)
+    return 1.0 / (m * n)
+
+
+@compiled_on_cpus
+def _error(difference, *arguments):
+    *windows, inverse, weight = arguments
+    *windows, inverse = (each[..., 1:-1, 1:-1] for each in (*windows, inverse))
+    _, variance, m, n = _parts(*windows)
+    square = tf.square(windows[0])
+    dissimilarity = (square * (n - variance) + variance * m) * inverse
+    return (0.5 * weight) * dissimilarity + (1.0 - weight) * tf.abs(difference[..., 2:-2, 2:-2])
+
+
+@compiled_on_cpus
+def _slopes(*arguments):
+    """Derivatives of 1 - SSIM by the means over windows of d, d^2 and y d."""
+    *windows, inverse = arguments
+    e, _, _, b, _ = windows
+    a, variance, m, n = _parts(*windows)
+    by_m, by_n = n * inverse, m * inverse                                  # 1 / m, 1 / n
+    p, q = tf.square(e) * by_m, variance * by_n
+    by_product = -2.0 * (1.0 - p) * q * by_n
+    by_variance = (1.0 - p) * by_n * (1.0 - q)
+    by_e = 2.0 * (1.0 - q) * by_m * (e - a * p) - 2.0 * e * by_variance - b * by_product
+    return by_e, by_variance, by_product
+
+
+@compiled_on_cpus
+def _to_windows(upstream, weight, edge):
+    """What windows get of the gradient of the error [N, H, W]: [N, H + 2, W + 2]."""
+    upstream = upstream * (0.5 * weight)
+    if edge == "mirror":
+        upstream = upstream * _at_border(upstream, 2.0)
+    upstream = tf.pad(upstream, _border(1)[1:], EDGES[edge])
+    return upstream if edge == "mirror" else upstream * _share(upstream)
+
+
+@compiled_on_cpus
+def _gradient(difference, other, by_e, by_variance, by_product, of_windows, upstream, weight, edge):
+    """Of the image, as planes."""
+    difference, other = (each[..., 2:-2, 2:-2] for each in (difference, other))
+    mean = lambda slope: _window_means(slope * of_windows, "mirror")
+    gradient = mean(by_e) + 2.0 * difference * mean(by_variance) + other * mean(by_product)
+    if edge == "mirror":
+        gradient = gradient * _at_border(upstream, 0.5)
+    gradient += tf.sign(difference) * (upstream * (1.0 - weight))
+    return gradient * (1.0 / difference.shape[0])
+
+
+def _window_means(padded, edge):
+    """Mean of each 3 x 3 window inside planes: [C, N, H, W] -> [C, N, H - 2, W - 2]."""
+    if on_cpu_kernels():
+        rows = padded[..., :-2, :] + padded[..., 1:-1, :] + padded[..., 2:, :]
+        means = (rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:]) * (1.0 / 9.0)
+    else:
+        channels, count, height, width = sizes(padded)
+        planes = tf.reshape(padded, [channels * count, height, width, 1])
+        means = tf.reshape(tf.nn.avg_pool2d(planes, 3, 1, "VALID"),
+                           [channels, count, height - 2, width - 2])
+    return means if edge == "mirror" else means * _share(means)
+
+
+def _share(windows):
+    """Padded windows are means over nine pixels; at the border fewer of them count."""
+    height, width = sizes(windows)[-2:]
+    inside = tf.ones([height - 2, width - 2], windows.dtype)
+    return tf.pad(inside * _at_border(inside, 1.5), [[1, 1], [1, 1]])
+
+
+def _at_border(planes, factor):
+    """1, in the outermost rows and columns `factor`, in the corners its square: [H, W].
+
+    With 2 for this, the gradient of a mean over mirrored windows is another such mean: for a
+    diagonal matrix D, that of M in the way of D^-1 M D.
+    """
+    height, width = (tf.pad(tf.ones([size - 2], planes.dtype), [[1, 1]], constant_values=factor)
+                     for size in sizes(planes)[-2:])
+    return height[:, tf.newaxis] * width
 
 
 def _border(width):
-    return [[0, 0], [width, width], [width, width], [0, 0]]
+    return [[0, 0], [0, 0], [width, width], [width, width]]

@@ -98,7 +98,7 @@ class SfMLearner(System):
             lambda level, prediction, intrinsics: self._photometric(
                 batch._replace(intrinsics=intrinsics), prediction, level),
             len(prediction.scene.disparities), prediction, batch.intrinsics)
-        smoothness, explainability = [], [tf.zeros([])]
+        smoothness, explainability = [], [tf.zeros_like(photometric[0])]
         for level, disparity in enumerate(prediction.scene.disparities):
             if prediction.mask_logits:
                 explainability.append(_mean_over_images(tf.reduce_mean(
