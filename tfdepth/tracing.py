@@ -31,28 +31,34 @@ def sizes(tensor):
             for known, size in zip(static, tf.unstack(tf.shape(tensor)))]
 
 
-_for_compilers = Switch()
+_within_program = Switch()
 
 
-def without_kernels():
-    """A context in which functions are traced for a compiler, without what suits the kernels that
-    TensorFlow has for CPUs."""
-    return _for_compilers.turned(True)
+def without_programs():
+    """A context for what is traced into one program anyway, as `compiled_losses` does: functions
+    that are `compiled_on_cpus` are plain in it, and the compiler sees all of them."""
+    return _within_program.turned(True)
 
 
-def on_cpu_kernels():
-    """Whether what is traced runs by TensorFlow's kernels for CPUs: there are no GPUs that it may
-    use, and no compiler makes kernels of its own."""
-    return not (_for_compilers.on or tf.config.get_visible_devices("GPU"))
+def has_programs():
+    """Whether functions that are `compiled_on_cpus` are: TensorFlow has XLA, and no GPUs to use."""
+    return (tf.test.is_built_with_xla() and not tf.config.get_visible_devices("GPU")
+            and not _within_program.on)
 
 
 def compiled_on_cpus(function):
-    """Decorates a function of tensors and Python values: where `on_cpu_kernels`, it is one program
-    of XLA, which passes over memory once where TensorFlow's kernels do at each operation."""
+    """Decorates a function of tensors and Python values: on CPUs it is a program of XLA, which
+    passes over memory once where TensorFlow's kernels do at each operation.
+
+    For functions of neighbourless numbers, or of the few around each: where one needs what another
+    computes around each pixel, two programs are better, as XLA would compute it for each anew. A
+    tape must not see the call, or the program keeps its inner results: call it within a
+    tf.custom_gradient, on what has passed through tf.stop_gradient.
+    """
     program = tf.function(function, jit_compile=True, autograph=False)
 
     @functools.wraps(function)
     def call(*arguments):
-        return (program if on_cpu_kernels() else function)(*arguments)
+        return (program if has_programs() else function)(*arguments)
 
     return call

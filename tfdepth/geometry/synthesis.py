@@ -62,7 +62,7 @@ def source_pixels(depth, intrinsics, source_from_target):
       the point does not lie before the source's camera, bool in_front.
     """
     camera_matrix = intrinsics[:, tf.newaxis]                              # [B, 1, 3, 3]
-    # K (R d K^-1 p + t) = d (K R K^-1) p + K t, without 3-D points. No matrix product, see `matmul`.
+    # K (R d K^-1 p + t) = d (K R K^-1) p + K t, without 3-D points. No tf.matmul: see `matmul`.
     projection = matmul(camera_matrix, source_from_target[..., :3, :])     # [B, S, 3, 4], K (R | t)
     homography = matmul(projection[..., :3], camera.inverse_intrinsics(camera_matrix))
     return _pixels(homography, projection[..., 3], tf.squeeze(depth, axis=-1))
@@ -70,17 +70,17 @@ def source_pixels(depth, intrinsics, source_from_target):
 
 @tf.custom_gradient
 def _pixels(homography, shift, depth):
-    """u, v and in_front, [B, S, H, W], of homography [B, S, 3, 3], shift [B, S, 3], depth [B, H, W].
+    """u, v and in_front, [B, S, H, W]: the pixel of the point depth * homography p + shift.
 
-    The point of a pixel p is depth * homography p + shift. The gradient is written out for the sake
-    of the sums in it: XLA would take them slowly, TensorFlow would first write what is to be summed.
+    Args: homography: [B, S, 3, 3]. shift: [B, S, 3]. depth: [B, H, W], of the pixels p.
+    The gradient is written out for the sums over pixels, which TensorFlow does and XLA is slow at.
     """
     given = [tf.stop_gradient(each) for each in (homography, shift, depth)]
     u, v, in_front, inverse_z = _divided(*given)
 
     def gradient(of_u, of_v, _):
         of_depth, *of_points = _of_points(
-            homography, depth, u, v, inverse_z, in_front, of_u, of_v)
+            given[0], given[2], u, v, inverse_z, in_front, of_u, of_v)
         by_pixel, of_shift = of_points[:3], of_points[3:]                  # of x, y, z
         across, down = _grid(depth)
         # Not by rows and columns first: in losses compiled as one program, XLA (of TensorFlow 2.15)
@@ -118,8 +118,8 @@ def _divided(homography, shift, depth):
 
 @compiled_on_cpus
 def _of_points(homography, depth, u, v, inverse_z, in_front, of_u, of_v):
-    """Gradients of depth [B, H, W], of depth * ray, as of x, y and z each times depth, and of x, y
-    and z, [B, S, H, W] each."""
+    """Gradients: of depth [B, H, W]; of the three coordinates of rays; of those of points, [B, S, H,
+    W] each. See `_divided`."""
     of_u, of_v = (select(in_front, each * inverse_z, 0.0) for each in (of_u, of_v))
     of_points = of_u, of_v, -(of_u * u + of_v * v)
     of_depth = tf.add_n([of * ray for of, ray in zip(of_points, _rays(homography, depth))])

@@ -4,20 +4,18 @@ With d = x - y, and over each 3 x 3 window means a of x, b of y, e of d, and var
 
     1 - SSIM = p + q - p q,    p = e^2 / (a^2 + b^2 + C1),  q = var d / (var x + var y + C2).
 
-This is Wang's formula with his two factors written as 1 - p and 1 - q. Nothing of it cancels where
-the images are alike: of equal images it is 0, not rounding, which an automask would take for motion.
+This is Wang's formula with his two factors written as 1 - p and 1 - q. Nothing in it cancels where
+images are alike: of equal ones it is 0, and not rounding, which an automask would take for motion.
 
-Most of a step's losses are this. Its gradient is written out, and CPUs run it as a few programs of
-XLA, each of which passes over memory once; TensorFlow's own kernels take one and a half times as
-long. What one program needs around each pixel, another must have written before: XLA would compute
-it again for every neighbour.
+Most of a step's losses are this. Its gradient is written out, and on CPUs it is a few programs of
+XLA: TensorFlow's kernels take one and a half times as long.
 
 Shape letters: N images, H rows, W columns, C channels. Inside, images are planes, [C, N, H, W].
 """
 import tensorflow as tf
 
 from tfdepth.checks import check_choice, check_shape
-from tfdepth.tracing import compiled_on_cpus, on_cpu_kernels, sizes
+from tfdepth.tracing import compiled_on_cpus, has_programs, sizes
 
 _C1, _C2 = 0.01**2, 0.03**2  # for images in [0, 1]
 EDGES = {"mirror": "REFLECT", "cut": "CONSTANT"}  # what a window at the border sees
@@ -165,7 +163,7 @@ def _gradient(difference, other, by_e, by_variance, by_product, of_windows, upst
 
 def _window_means(padded, edge):
     """Mean of each 3 x 3 window inside planes: [C, N, H, W] -> [C, N, H - 2, W - 2]."""
-    if on_cpu_kernels():
+    if has_programs():
         rows = padded[..., :-2, :] + padded[..., 1:-1, :] + padded[..., 2:, :]
         means = (rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:]) * (1.0 / 9.0)
     else:

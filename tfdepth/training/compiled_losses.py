@@ -5,7 +5,7 @@ kernels of them, and keeps no inner result in memory. Networks stay with cuDNN a
 """
 import tensorflow as tf
 
-from tfdepth.tracing import without_kernels
+from tfdepth.tracing import without_programs
 
 
 def compiled_losses(system):
@@ -16,7 +16,7 @@ def compiled_losses(system):
     """
     @tf.function(jit_compile=True, autograph=False)
     def with_gradients(batch, *inputs):
-        with without_kernels(), tf.GradientTape() as tape:
+        with without_programs(), tf.GradientTape() as tape:
             tape.watch(inputs)
             intrinsics, prediction = inputs
             terms = system.loss_terms(batch._replace(intrinsics=intrinsics), prediction)
