@@ -1,4 +1,5 @@
 """Set-up of the test session: quiet TensorFlow, `import helpers`, no writes to the user's cache."""
+import contextlib
 import ctypes
 import gc
 import os
@@ -36,6 +37,14 @@ def toy(monkeypatch):
     from toy_system import Toy, ToyConfig
     from tfdepth import systems
     monkeypatch.setitem(systems.SYSTEMS, ToyConfig, Toy)
+
+
+@pytest.fixture(params=["programs", "plain"])
+def either_way(request):
+    """Functions that are `compiled_on_cpus` as CPUs run them, and as GPUs do."""
+    from tfdepth import tracing
+    with contextlib.nullcontext() if request.param == "programs" else tracing.without_programs():
+        yield
 
 
 @pytest.fixture(scope="session")

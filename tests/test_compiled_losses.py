@@ -11,19 +11,20 @@ from tfdepth.training.step import losses_of
 FAST = 1  # the others take some 10 seconds each to compile
 
 
-@pytest.mark.parametrize("config", [
-    pytest.param(config, id=type(config).__name__, marks=[] if k < FAST else pytest.mark.slow)
-    for k, config in enumerate(CONFIGS)])
-def test_values_and_gradients(config, request):
-    """In float64: in float32 rounding moves samples across edges, where a gradient jumps."""
+@pytest.mark.parametrize("config, floatx", [
+    *(pytest.param(config, "float64", id=type(config).__name__,
+                   marks=[] if k < FAST else pytest.mark.slow) for k, config in enumerate(CONFIGS)),
+    pytest.param(CONFIGS[0], "float32", id="float32")])
+def test_values_and_gradients(config, floatx, request):
+    """Gradients in float64: in float32 rounding moves samples across edges, where these jump."""
     request.addfinalizer(lambda: tf.keras.backend.set_floatx("float32"))
-    tf.keras.backend.set_floatx("float64")
+    tf.keras.backend.set_floatx(floatx)
     tf.keras.utils.set_random_seed(0)
     offsets = () if SYSTEMS[type(config)].learns_from_depth else (-1, 1)
     system = build_system(config, offsets)
     system.create_variables(SIZE)
     batch = tf.nest.map_structure(
-        lambda each: None if each is None else tf.cast(each, tf.float64), batch_of(len(offsets)))
+        lambda each: None if each is None else tf.cast(each, floatx), batch_of(len(offsets)))
     found = []
     for xla in (False, True):
         losses = losses_of(system, TrainConfig(xla=xla))
@@ -40,10 +41,12 @@ def test_values_and_gradients(config, request):
 
         found.append(total_and_gradients())
     (total, terms, gradients), (compiled_total, compiled_terms, compiled_gradients) = found
-    np.testing.assert_allclose(compiled_total, total, rtol=1e-9)
+    rtol = 1e-9 if floatx == "float64" else 1e-5
+    np.testing.assert_allclose(compiled_total, total, rtol=rtol)
     assert set(compiled_terms) == set(terms) == set(system.loss_weights)
     for name, term in terms.items():
-        np.testing.assert_allclose(compiled_terms[name], term, rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(compiled_terms[name], term, rtol=rtol, atol=1e-2 * rtol)
     norm = tf.linalg.global_norm(gradients)
     difference = tf.linalg.global_norm([a - b for a, b in zip(compiled_gradients, gradients)])
-    assert norm > 1e-4 and difference < 1e-7 * norm, (float(difference), float(norm))
+    if floatx == "float64":
+        assert norm > 1e-4 and difference < 1e-7 * norm, (float(difference), float(norm))

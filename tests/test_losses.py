@@ -3,9 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfdepth import tracing
 from tfdepth.checks import UserError
-from tfdepth.losses import ssim
 from tfdepth.losses.explainability import explainability_error
 from tfdepth.losses.photometric import l1_error, masked_mean, photometric_error
 from tfdepth.losses.reprojection import reprojection_error, tie_breaking_noise
@@ -97,13 +95,6 @@ def test_l1_error_of_equal_images_has_no_gradient():
         error = l1_error(image, tf.constant([[[[0.5, 0.5, 0.5]]]]))
     np.testing.assert_array_equal(error[0, 0, 0], [0.0, 0.75, 0.5])
     np.testing.assert_array_equal(tape.gradient(error, image)[0, 0, 0], [0.0, -1.0, 1.0])
-
-
-@pytest.fixture(name="either_way", params=["programs", "plain"])
-def _either_way(request, monkeypatch):
-    """What CPUs do, and what GPUs do, here on a CPU."""
-    monkeypatch.setattr(tracing, "has_programs", lambda: request.param == "programs")
-    monkeypatch.setattr(ssim, "has_programs", tracing.has_programs)
 
 
 @pytest.mark.usefixtures("either_way")

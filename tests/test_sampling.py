@@ -7,6 +7,7 @@ from helpers import needs_shared, parity
 from tfdepth.checks import UserError
 from tfdepth.geometry.sampling import bilinear_sample
 
+pytestmark = pytest.mark.usefixtures("either_way")
 RANDOM = np.random.default_rng(11)
 HEIGHT, WIDTH = 5, 8
 IMAGE = RANDOM.uniform(-1, 1, [2, HEIGHT, WIDTH, 3])

@@ -10,6 +10,7 @@ from tfdepth.checks import UserError
 from tfdepth.geometry import transforms
 from tfdepth.geometry.synthesis import source_pixels, synthesize_target
 
+pytestmark = pytest.mark.usefixtures("either_way")
 BATCH, SOURCES, HEIGHT, WIDTH = 3, 2, 9, 13
 
 
@@ -140,6 +141,23 @@ def test_gradients_are_finite(scene, pose):
         assert np.isfinite(views.images).all()
         for gradient in tape.gradient(total, [sources, depth, intrinsics, vector]):
             assert np.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize("nowhere", [np.inf, np.nan, 3e38, 0.0, -1.0])
+def test_a_pixel_without_a_place_spoils_no_gradient(scene, nowhere):
+    sources, depth, intrinsics, moves = to_float32(scene)
+    pixel = np.zeros(depth.shape, bool)
+    pixel[0, 4, 6] = True
+    depth = tf.where(pixel, nowhere, depth)
+    with tf.GradientTape() as tape:
+        tape.watch([depth, intrinsics, moves])
+        views = synthesize_target(sources, depth, intrinsics, moves)
+        total = tf.reduce_sum(tf.where(views.valid, views.images, 0.0))
+    assert not np.any(views.valid[:, 0][pixel])
+    by_depth, *others = tape.gradient(total, [depth, intrinsics, moves])
+    assert by_depth[pixel] == 0 and np.abs(by_depth).max() > 0
+    for gradient in (by_depth, *others):
+        assert np.all(np.isfinite(gradient))
 
 
 def test_camera_arithmetic_avoids_reduced_precision():

@@ -1,4 +1,4 @@
-"""How functions are traced: switches, and sizes that are known by then."""
+"""How functions are traced: switches, sizes that are known by then, and programs on CPUs."""
 import contextlib
 import functools
 import threading
@@ -41,19 +41,20 @@ def without_programs():
 
 
 def has_programs():
-    """Whether functions that are `compiled_on_cpus` are: TensorFlow has XLA, and no GPUs to use."""
+    """Whether functions that are `compiled_on_cpus` are: TensorFlow has XLA and no GPUs to use, and
+    this is not `without_programs`."""
     return (tf.test.is_built_with_xla() and not tf.config.get_visible_devices("GPU")
             and not _within_program.on)
 
 
 def compiled_on_cpus(function):
-    """Decorates a function of tensors and Python values: on CPUs it is a program of XLA, which
-    passes over memory once where TensorFlow's kernels do at each operation.
+    """Decorates a function of tensors and Python values: on CPUs it is a program of XLA for each
+    shape, which passes over memory once where TensorFlow's kernels do at each operation.
 
-    For functions of neighbourless numbers, or of the few around each: where one needs what another
-    computes around each pixel, two programs are better, as XLA would compute it for each anew. A
-    tape must not see the call, or the program keeps its inner results: call it within a
-    tf.custom_gradient, on what has passed through tf.stop_gradient.
+    For functions of single elements or of their nearest neighbours. What needs, around each
+    element, what another function computes there is a second program: XLA would compute it anew for
+    each. Call it within a tf.custom_gradient, on what has passed tf.stop_gradient: a program whose
+    call a tape sees keeps its inner results. So there are first derivatives only.
     """
     program = tf.function(function, jit_compile=True, autograph=False)
 

@@ -20,7 +20,7 @@ def bilinear_sample(image, pixels, border="zeros"):
     """Samples an image between its pixels.
 
     Args:
-      image: [B, H, W, C], float; H and W static or not.
+      image: [B, H, W, C], float; C static.
       pixels: [B, N, 2], (u, v); the centre of the top-left pixel is (0, 0).
       border: what lies beyond the outermost pixel centres. "zeros": nothing; samples there are
         0 at once, without fading. "border": the nearest border pixel. Coordinates that are not
@@ -35,7 +35,7 @@ def bilinear_sample(image, pixels, border="zeros"):
       ValueError: if a static shape differs from the above.
       UserError: on an unknown `border`.
 
-    Gradients reach image and coordinates. Those of coordinates are zero where a sample is not valid
+    First derivatives reach image and coordinates. Those of coordinates are zero where a sample is not valid
     (with "border": along the clamped axis). Where a coordinate is a whole number they are those of
     the cell to the right (below), at the last pixel of the cell to the left (above).
     Source: Jaderberg et al., Spatial Transformer Networks, NeurIPS 2015, eq. 5.

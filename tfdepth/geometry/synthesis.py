@@ -118,10 +118,12 @@ def _divided(homography, shift, depth):
 
 @compiled_on_cpus
 def _of_points(homography, depth, u, v, inverse_z, in_front, of_u, of_v):
-    """Gradients: of depth [B, H, W]; of the three coordinates of rays; of those of points, [B, S, H,
-    W] each. See `_divided`."""
-    of_u, of_v = (select(in_front, each * inverse_z, 0.0) for each in (of_u, of_v))
+    """Gradients: of depth [B, H, W]; of the coordinates of rays, and of points: [B, S, H, W] each.
+    See `_divided`. Pixels that lie nowhere have none, whatever comes from above."""
+    somewhere = in_front & tf.math.is_finite(u) & tf.math.is_finite(v)
+    u, v, of_u, of_v = (select(somewhere, each, 0.0)
+                        for each in (u, v, of_u * inverse_z, of_v * inverse_z))
     of_points = of_u, of_v, -(of_u * u + of_v * v)
     of_depth = tf.add_n([of * ray for of, ray in zip(of_points, _rays(homography, depth))])
-    return (tf.reduce_sum(of_depth, axis=1),
-            *(of * depth[:, tf.newaxis] for of in of_points), *of_points)
+    of_rays = (select(somewhere, of * depth[:, tf.newaxis], 0.0) for of in of_points)
+    return tf.reduce_sum(of_depth, axis=1), *of_rays, *of_points

@@ -18,12 +18,13 @@ def photometric_error(image, target, ssim_weight=0.85, edge="mirror"):
     """Weighted sum of structural and absolute difference, mean over channels.
 
     Args:
-      image: [N, H, W, C] float32 in [0, 1], or in [-1, 1] as `ssim_error` says; C static.
+      image: [N, H, W, C] float32 or float64, C static, in [0, 1], or in [-1, 1] as `ssim_error`
+        says.
       target: like `image`.
       ssim_weight: share of SSIM; 0 leaves the absolute difference.
       edge: of SSIM's windows, see `ssim_error`.
 
-    Returns: [N, H, W, 1], >= 0.
+    Returns: [N, H, W, 1], >= 0, with first derivatives only.
     Raises: ValueError, UserError: as `ssim_error`.
     Source: Godard et al., ICCV 2019, eq. 2 (alpha = 0.85).
     """

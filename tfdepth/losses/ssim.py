@@ -25,11 +25,11 @@ def ssim_error(image, other, edge="mirror"):
     """(1 - SSIM) / 2 of each pixel's 3 x 3 window, in [0, 1]; 0 where the windows are equal.
 
     Args:
-      image, other: [N, H, W, C] float, H and W at least 3. In [0, 1], or in [-1, 1] as GeoNet has
+      image, other: [N, H, W, C] float32 or float64, C static, H and W at least 3. In [0, 1], or in [-1, 1] as GeoNet has
         it, with the same constants.
       edge: "mirror": beyond the border the images are mirrored. "cut": windows end there.
 
-    Returns: [N, H, W, C].
+    Returns: [N, H, W, C], with first derivatives only.
     Raises: ValueError: if the shapes differ from the above. UserError: on an unknown `edge`.
     Source: Wang et al., TIP 2004, eq. 13, with the means over windows of Godard et al., CVPR 2017.
     """
@@ -45,11 +45,12 @@ def ssim_error(image, other, edge="mirror"):
 def mixed_error(image, other, ssim_weight, edge="mirror"):
     """ssim_weight (1 - SSIM) / 2 + (1 - ssim_weight) |image - other|, mean over channels.
 
-    Args: image, other, edge: as of `ssim_error`, the channels static. ssim_weight: float.
+    Args: image, other, edge: as of `ssim_error`. ssim_weight: float.
     Returns: [N, H, W], at least 0 but for rounding.
     Raises: as `ssim_error`.
     """
     check_choice("edge", edge, EDGES)
+    ssim_weight = float(ssim_weight)  # a number of NumPy's would be traced as a tensor, of its type
     if any(size is not None and size < 3 for size in image.shape[1:3]):
         raise ValueError(f"`image` must have 3 rows and columns at least, got {image.shape}.")
 
@@ -58,7 +59,7 @@ def mixed_error(image, other, ssim_weight, edge="mirror"):
         # A tape that sees a program write would have it keep its inner results.
         image, other = tf.stop_gradient(image), tf.stop_gradient(other)
         error, slope = _error_and_slope(image, other, ssim_weight, edge)
-        # It is the same the other way round. Where nobody asks for the second, it is not computed.
+        # It is the same the other way round. In a tf.function the second is computed on demand.
         return error, lambda upstream: (
             slope(upstream), _error_and_slope(other, image, ssim_weight, edge)[1](upstream))
 
@@ -68,7 +69,7 @@ def mixed_error(image, other, ssim_weight, edge="mirror"):
 def _error_and_slope(image, other, weight, edge):
     """The error, and a function: gradient of the error -> gradient of the image."""
     difference, other = _padded(image - other, edge), _padded(other, edge)
-    # What depends on `other` alone, TensorFlow computes once for all images compared with it.
+    # What depends on `other` alone, a tf.function computes once for all images compared with it.
     windows = (*_moments(difference, other, edge), *_mean_and_variance(other, edge))
     inverse = _inverse(*windows)
     error = tf.add_n(tf.unstack(_error(difference, *windows, inverse, weight)))
@@ -90,14 +91,14 @@ def _padded(image, edge):
 @compiled_on_cpus
 def _moments(difference, other, edge):
     """Means over windows of d, d^2 and y d: [C, N, H + 2, W + 2] each, as all of windows below."""
-    return (_window_means(difference, edge), _window_means(tf.square(difference), edge),
-            _window_means(other * difference, edge))
+    return tuple(_of_windows(each, edge)
+                 for each in (difference, tf.square(difference), other * difference))
 
 
 @compiled_on_cpus
 def _mean_and_variance(other, edge):
-    mean = _window_means(other, edge)
-    return mean, _window_means(tf.square(other), edge) - tf.square(mean)
+    mean = _of_windows(other, edge)
+    return mean, _of_windows(tf.square(other), edge) - tf.square(mean)
 
 
 def _parts(e, square, product, b, variance_y):
@@ -110,13 +111,15 @@ def _parts(e, square, product, b, variance_y):
 
 @compiled_on_cpus
 def _inverse(*windows):
-    """One division for both: a program of its own, as XLA makes it one in any case."""
+    """1 / (m n), of which come 1 / m and 1 / n. By itself: XLA does not repeat divisions, and would
+    write their results in between in any case."""
     *_, m, n = _parts(*windows)
     return 1.0 / (m * n)
 
 
 @compiled_on_cpus
 def _error(difference, *arguments):
+    """Of each channel, [C, N, H, W]; arguments: windows, inverse, weight."""
     *windows, inverse, weight = arguments
     *windows, inverse = (each[..., 1:-1, 1:-1] for each in (*windows, inverse))
     _, variance, m, n = _parts(*windows)
@@ -151,9 +154,9 @@ def _to_windows(upstream, weight, edge):
 
 @compiled_on_cpus
 def _gradient(difference, other, by_e, by_variance, by_product, of_windows, upstream, weight, edge):
-    """Of the image, as planes."""
+    """Of the image, [C, N, H, W], of slopes [C, N, H + 2, W + 2] and upstream [N, H, W]."""
     difference, other = (each[..., 2:-2, 2:-2] for each in (difference, other))
-    mean = lambda slope: _window_means(slope * of_windows, "mirror")
+    mean = lambda slope: _window_means(slope * of_windows)
     gradient = mean(by_e) + 2.0 * difference * mean(by_variance) + other * mean(by_product)
     if edge == "mirror":
         gradient = gradient * _at_border(upstream, 0.5)
@@ -161,17 +164,21 @@ def _gradient(difference, other, by_e, by_variance, by_product, of_windows, upst
     return gradient * (1.0 / difference.shape[0])
 
 
-def _window_means(padded, edge):
+def _of_windows(padded, edge):
+    """Means over what `edge` lets windows see."""
+    means = _window_means(padded)
+    return means if edge == "mirror" else means * _share(means)
+
+
+def _window_means(padded):
     """Mean of each 3 x 3 window inside planes: [C, N, H, W] -> [C, N, H - 2, W - 2]."""
     if has_programs():
         rows = padded[..., :-2, :] + padded[..., 1:-1, :] + padded[..., 2:, :]
-        means = (rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:]) * (1.0 / 9.0)
-    else:
-        channels, count, height, width = sizes(padded)
-        planes = tf.reshape(padded, [channels * count, height, width, 1])
-        means = tf.reshape(tf.nn.avg_pool2d(planes, 3, 1, "VALID"),
-                           [channels, count, height - 2, width - 2])
-    return means if edge == "mirror" else means * _share(means)
+        return (rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:]) * (1.0 / 9.0)
+    channels, count, height, width = sizes(padded)
+    planes = tf.reshape(padded, [channels * count, height, width, 1])
+    return tf.reshape(tf.nn.avg_pool2d(planes, 3, 1, "VALID"),
+                      [channels, count, height - 2, width - 2])
 
 
 def _share(windows):
@@ -185,7 +192,7 @@ def _at_border(planes, factor):
     """1, in the outermost rows and columns `factor`, in the corners its square: [H, W].
 
     With 2 for this, the gradient of a mean over mirrored windows is another such mean: for a
-    diagonal matrix D, that of M in the way of D^-1 M D.
+    diagonal matrix D, M^T = D^-1 M D.
     """
     height, width = (tf.pad(tf.ones([size - 2], planes.dtype), [[1, 1]], constant_values=factor)
                      for size in sizes(planes)[-2:])
