@@ -1,6 +1,7 @@
 """How functions are traced: switches, sizes that are known by then, and programs on CPUs."""
 import contextlib
 import functools
+import os
 import threading
 
 import tensorflow as tf
@@ -47,6 +48,24 @@ def has_programs():
             and not _within_program.on)
 
 
+@functools.lru_cache(maxsize=None)
+def _let_xla_say_its_lines():
+    """XLA's first program of a process writes two lines to standard error that no setting silences:
+    this is one, and nobody hears them."""
+    try:
+        stderr = os.dup(2)
+    except OSError:  # closed, as a daemon's may be
+        return
+    with open(os.devnull, "wb") as nowhere, tf.init_scope():
+        os.dup2(nowhere.fileno(), 2)
+        try:
+            with tf.device("CPU:0"):
+                tf.function(lambda x: x + 1.0, jit_compile=True, autograph=False)(tf.zeros([]))
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+
+
 def compiled_on_cpus(function):
     """Decorates a function of tensors and Python values: on CPUs it is a program of XLA for each
     shape, which passes over memory once where TensorFlow's kernels do at each operation.
@@ -60,6 +79,13 @@ def compiled_on_cpus(function):
 
     @functools.wraps(function)
     def call(*arguments):
-        return (program if has_programs() else function)(*arguments)
+        if not has_programs():
+            return function(*arguments)
+        _let_xla_say_its_lines()
+        with tf.init_scope():  # or it would keep the graph that it is first called in, a whole step
+            traced = program.get_concrete_function(*(
+                tf.TensorSpec(each.shape, each.dtype) if tf.is_tensor(each) else each
+                for each in arguments))
+        return traced(*arguments)
 
     return call
