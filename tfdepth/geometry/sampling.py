@@ -35,9 +35,9 @@ def bilinear_sample(image, pixels, border="zeros"):
       ValueError: if a static shape differs from the above.
       UserError: on an unknown `border`.
 
-    First derivatives reach image and coordinates. Those of coordinates are zero where a sample is not valid
-    (with "border": along the clamped axis). Where a coordinate is a whole number they are those of
-    the cell to the right (below), at the last pixel of the cell to the left (above).
+    First derivatives reach image and coordinates. Those of coordinates are zero where a sample is
+    not valid (with "border": along the clamped axis). Where a coordinate is a whole number they are
+    those of the cell to the right (below), at the last pixel of the cell to the left (above).
     Source: Jaderberg et al., Spatial Transformer Networks, NeurIPS 2015, eq. 5.
     """
     check_shape("pixels", pixels, ["B", "N", 2])

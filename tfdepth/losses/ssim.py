@@ -25,8 +25,8 @@ def ssim_error(image, other, edge="mirror"):
     """(1 - SSIM) / 2 of each pixel's 3 x 3 window, in [0, 1]; 0 where the windows are equal.
 
     Args:
-      image, other: [N, H, W, C] float32 or float64, C static, H and W at least 3. In [0, 1], or in [-1, 1] as GeoNet has
-        it, with the same constants.
+      image, other: [N, H, W, C] float32 or float64, C static, H and W at least 3. In [0, 1], or in
+        [-1, 1] as GeoNet has it, with the same constants.
       edge: "mirror": beyond the border the images are mirrored. "cut": windows end there.
 
     Returns: [N, H, W, C], with first derivatives only.
@@ -56,8 +56,7 @@ def mixed_error(image, other, ssim_weight, edge="mirror"):
 
     @tf.custom_gradient
     def of(image, other):
-        # A tape that sees a program write would have it keep its inner results.
-        image, other = tf.stop_gradient(image), tf.stop_gradient(other)
+        image, other = tf.stop_gradient(image), tf.stop_gradient(other)    # see compiled_on_cpus
         error, slope = _error_and_slope(image, other, ssim_weight, edge)
         # It is the same the other way round. In a tf.function the second is computed on demand.
         return error, lambda upstream: (
@@ -130,7 +129,8 @@ def _error(difference, *arguments):
 
 @compiled_on_cpus
 def _slopes(*arguments):
-    """Derivatives of 1 - SSIM by the means over windows of d, d^2 and y d."""
+    """Derivatives of 1 - SSIM by the means over windows of d, d^2 and y d; arguments: windows,
+    inverse."""
     *windows, inverse = arguments
     e, _, _, b, _ = windows
     a, variance, m, n = _parts(*windows)
