@@ -273,12 +273,13 @@ def check_maps(case, system, batch, prediction, levels, arrays, limits):
         check(f"common/smooth_s{level}", levels[level][1] * 2.0**level)
         _, trains, views = system._reprojection(batch, prediction, level, identity)
         for k, source in enumerate(names):
+            view = views[k][:, 0]
             key = f"ac_true/warped_{source}_s{level}"
             if key in arrays:
-                check(key, views[k])
+                check(key, view)
             key = f"ac_true/reproj_{source}_s{level}"
             if key in arrays:
-                errors = photometric_error(views[k], batch.target)
+                errors = photometric_error(view, batch.target)
                 check(key, errors)
         if f"ac_true/automask_s{level}" in arrays:
             clear = np.abs(arrays[f"ac_true/automask_margin_s{level}"]) > 1e-4

@@ -8,4 +8,4 @@ def matmul(left, right):
     tf.matmul on recent NVIDIA GPUs rounds float32 to 10 bits of mantissa (TensorFloat-32), half a
     pixel at u = 640. That is enough for networks and far too coarse for cameras.
     """
-    return tf.reduce_sum(left[..., tf.newaxis] * right[..., tf.newaxis, :, :], axis=-2)
+    return tf.reduce_sum(tf.expand_dims(left, -1) * tf.expand_dims(right, -3), axis=-2)

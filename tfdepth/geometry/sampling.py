@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from tfdepth.checks import check_choice, check_shape
 from tfdepth.geometry.selection import select
-from tfdepth.tracing import compiled_on_cpus, sizes
+from tfdepth.tracing import compiled_on_cpus, sizes, without_programs
 
 BORDERS = ("zeros", "border")
 
@@ -41,25 +41,29 @@ def bilinear_sample(image, pixels, border="zeros"):
     Source: Jaderberg et al., Spatial Transformer Networks, NeurIPS 2015, eq. 5.
     """
     check_shape("pixels", pixels, ["B", "N", 2])
-    return sample_at(image, *tf.unstack(pixels, axis=-1), border)
+    samples, valid = sample_planes(image, *tf.unstack(pixels, axis=-1), border)
+    return tf.transpose(samples, [1, 2, 0]), valid
 
 
-def sample_at(image, u, v, border="zeros"):
-    """`bilinear_sample` at coordinates in two tensors, [B, N] each."""
+def sample_planes(image, u, v, border="zeros"):
+    """`bilinear_sample` at coordinates u and v of any number of axes, [B, ...] each.
+
+    Returns: samples, channels first, [C, B, ...]; valid [B, ...].
+    """
     check_shape("image", image, ["B", "H", "W", "C"])
     check_choice("border", border, BORDERS)
     _, height, width, _ = sizes(image)
     cell, right, down, valid = _places(u, v, height, width, border)
-    polynomials = tf.gather(_polynomials(image), cell, batch_dims=1)       # [B, N, 4 C]
-    samples = _values(tf.transpose(polynomials, [2, 0, 1]), right, down)
-    return tf.transpose(samples, [1, 2, 0]), valid
+    polynomials = tf.gather(_polynomials(image), cell, batch_dims=1)       # [B, ..., 4 C]
+    axes = range(len(u.shape))
+    return _values(tf.transpose(polynomials, [len(axes), *axes]), right, down), valid
 
 
 def _places(u, v, height, width, border):
     """Which cell each sample is in, and where in it; the empty cell for what samples 0.
 
-    Args: u, v: [B, N]. height, width: of the image.
-    Returns: cell [B, N] int32, row-major; right and down [B, N], in [0, 1]; valid [B, N].
+    Args: u, v: [B, ...]. height, width: of the image.
+    Returns: cell int32, row-major; right and down, in [0, 1]; valid; each like `u`.
     """
     @tf.custom_gradient
     def of(u, v):
@@ -97,7 +101,7 @@ def _places_and_moves(u, v, height, width, border):
 
 @tf.custom_gradient
 def _values(polynomials, right, down):
-    """Polynomials [4 C, B, N] at places [B, N] in their cells: [C, B, N].
+    """Polynomials [4 C, B, ...] at places [B, ...] in their cells: [C, B, ...].
 
     Channels come first: with three of them last, a CPU takes several times as long.
     """
@@ -127,6 +131,7 @@ def _of_places(upstream, polynomials, right, down):
             over_channels(upstream * (by_down + by_both * right)))
 
 
+@tf.custom_gradient
 def _polynomials(image):
     """Between four pixels a bilinear function is a + b right + c down + d right down.
 
@@ -134,11 +139,22 @@ def _polynomials(image):
     empty one follows the image. Those of the last column and row serve images that have no other,
     and there at the pixels alone. Side by side, so that one gather fetches all four.
     """
+    def gradient(upstream):  # few images have one: theirs is that of TensorFlow's kernels
+        again = tf.stop_gradient(image)
+        with without_programs(), tf.GradientTape() as tape:
+            tape.watch(again)
+            polynomials = _differences(again)
+        return tape.gradient(polynomials, again, upstream)
+
+    return _differences(tf.stop_gradient(image)), gradient
+
+
+@compiled_on_cpus
+def _differences(image):
     batch, _, _, channels = sizes(image)
-    planes = tf.transpose(image, [3, 0, 1, 2])
-    planes = tf.pad(planes, [[0, 0], [0, 0], [0, 2], [0, 1]])              # [C, B, H + 2, W + 1]
-    to_right = planes[..., 1:] - planes[..., :-1]
-    below = lambda each: each[..., 1:, :] - each[..., :-1, :]
-    polynomials = tf.concat([planes[..., :-1, :-1], to_right[..., :-1, :],
-                             below(planes[..., :-1]), below(to_right)], axis=0)
-    return tf.transpose(tf.reshape(polynomials, [4 * channels, batch, -1]), [1, 2, 0])
+    image = tf.pad(image, [[0, 0], [0, 2], [0, 1], [0, 0]])                # [B, H + 2, W + 1, C]
+    to_right = image[:, :, 1:] - image[:, :, :-1]
+    below = lambda each: each[:, 1:] - each[:, :-1]
+    polynomials = tf.concat([image[:, :-1, :-1], to_right[:, :-1],
+                             below(image[:, :, :-1]), below(to_right)], axis=-1)
+    return tf.reshape(polynomials, [batch, -1, 4 * channels])

@@ -9,7 +9,7 @@ import tensorflow as tf
 from tfdepth.checks import check_shape
 from tfdepth.geometry import camera
 from tfdepth.geometry.products import matmul
-from tfdepth.geometry.sampling import sample_at
+from tfdepth.geometry.sampling import sample_planes
 from tfdepth.geometry.selection import select
 from tfdepth.tracing import compiled_on_cpus, sizes
 
@@ -47,10 +47,11 @@ def synthesize_target(sources, depth, intrinsics, source_from_target, border="ze
     check_shape("source_from_target", source_from_target, ["B", "S", 4, 4])
     u, v, _ = source_pixels(depth, intrinsics, source_from_target)  # outside where not in front
     shape = sizes(sources)
-    flat = lambda tensor: tf.reshape(tensor, [shape[0] * shape[1], shape[2] * shape[3]])
-    images, valid = sample_at(
-        tf.reshape(sources, [shape[0] * shape[1], *shape[2:]]), flat(u), flat(v), border)
-    return SynthesizedViews(tf.reshape(images, shape), tf.reshape(valid, [*shape[:4], 1]))
+    merged = lambda tensor: tf.reshape(tensor, [shape[0] * shape[1], *sizes(tensor)[2:]])
+    planes, valid = sample_planes(merged(sources), merged(u), merged(v), border)
+    planes = tf.reshape(planes, [shape[4], *shape[:4]])
+    return SynthesizedViews(tf.transpose(planes, [1, 2, 3, 4, 0]),
+                            tf.reshape(valid, [*shape[:4], 1]))
 
 
 def source_pixels(depth, intrinsics, source_from_target):
@@ -63,9 +64,10 @@ def source_pixels(depth, intrinsics, source_from_target):
     """
     camera_matrix = intrinsics[:, tf.newaxis]                              # [B, 1, 3, 3]
     # K (R d K^-1 p + t) = d (K R K^-1) p + K t, without 3-D points. No tf.matmul: see `matmul`.
-    projection = matmul(camera_matrix, source_from_target[..., :3, :])     # [B, S, 3, 4], K (R | t)
-    homography = matmul(projection[..., :3], camera.inverse_intrinsics(camera_matrix))
-    return _pixels(homography, projection[..., 3], tf.squeeze(depth, axis=-1))
+    motion, _ = tf.split(source_from_target, [3, 1], axis=-2)              # R | t, [B, S, 3, 4]
+    turned, shift = tf.split(matmul(camera_matrix, motion), [3, 1], axis=-1)
+    homography = matmul(turned, camera.inverse_intrinsics(camera_matrix))
+    return _pixels(homography, tf.squeeze(shift, axis=-1), tf.squeeze(depth, axis=-1))
 
 
 @tf.custom_gradient

@@ -18,21 +18,21 @@ def photometric_error(image, target, ssim_weight=0.85, edge="mirror"):
     """Weighted sum of structural and absolute difference, mean over channels.
 
     Args:
-      image: [N, H, W, C] float32 or float64, C static, in [0, 1], or in [-1, 1] as `ssim_error`
+      image: [..., H, W, C] float32 or float64, C static, in [0, 1], or in [-1, 1] as `ssim_error`
         says.
       target: like `image`.
       ssim_weight: share of SSIM; 0 leaves the absolute difference.
       edge: of SSIM's windows, see `ssim_error`.
 
-    Returns: [N, H, W, 1], >= 0, with first derivatives only.
+    Returns: [..., H, W, 1], >= 0, with first derivatives only.
     Raises: ValueError, UserError: as `ssim_error`.
     Source: Godard et al., ICCV 2019, eq. 2 (alpha = 0.85).
     """
-    check_shape("image", image, ["N", "H", "W", "C"])
-    check_shape("target", target, [n or letter for n, letter in zip(image.shape, "NHWC")])
+    check_shape("image", image, ["...", "H", "W", "C"])
+    check_shape("target", target, [n or f"axis {k}" for k, n in enumerate(image.shape)])
     check_choice("edge", edge, EDGES)
     if ssim_weight > 0:
-        error = mixed_error(image, target, ssim_weight, edge)[..., tf.newaxis]
+        error = tf.expand_dims(mixed_error(image, target, ssim_weight, edge), -1)
     else:
         error = tf.reduce_mean(l1_error(image, target), axis=-1, keepdims=True)
     return tf.nn.relu(error)  # below 0 by rounding only

@@ -37,22 +37,38 @@ def ssim_error(image, other, edge="mirror"):
     check_shape("other", other, [n or letter for n, letter in zip(image.shape, "NHWC")])
     count, height, width, channels = sizes(image)
     alone = lambda images: tf.reshape(                                     # a channel, an image
-        tf.transpose(images, [3, 0, 1, 2]), [channels * count, height, width, 1])
-    error = tf.clip_by_value(mixed_error(alone(image), alone(other), 1.0, edge), 0.0, 1.0)
+        _planes(images), [1, channels * count, height, width])
+    error = tf.clip_by_value(_planes_error(alone(image), alone(other), 1.0, edge), 0.0, 1.0)
     return tf.transpose(tf.reshape(error, [channels, count, height, width]), [1, 2, 3, 0])
 
 
 def mixed_error(image, other, ssim_weight, edge="mirror"):
     """ssim_weight (1 - SSIM) / 2 + (1 - ssim_weight) |image - other|, mean over channels.
 
-    Args: image, other, edge: as of `ssim_error`. ssim_weight: float.
-    Returns: [N, H, W], at least 0 but for rounding.
+    Args: image, other: as of `ssim_error`, but with any leading axes: [..., H, W, C]. edge: as
+      there. ssim_weight: float.
+    Returns: [..., H, W], at least 0 but for rounding.
     Raises: as `ssim_error`.
     """
+    error = _planes_error(_planes(image), _planes(other), ssim_weight, edge)
+    return tf.reshape(error, sizes(image)[:-1])
+
+
+def _planes(images):
+    """[..., H, W, C] -> [C, N, H, W]. At once: this undoes the last operation of view synthesis,
+    which made images of planes, and where both meet TensorFlow leaves out both."""
+    axes = range(len(images.shape) - 1)
+    planes = tf.transpose(images, [len(axes), *axes])
+    channels, *_, height, width = sizes(planes)
+    return tf.reshape(planes, [channels, -1, height, width])
+
+
+def _planes_error(image, other, ssim_weight, edge):
+    """`mixed_error` of [C, N, H, W]."""
     check_choice("edge", edge, EDGES)
     ssim_weight = float(ssim_weight)  # a number of NumPy's would be traced as a tensor, of its type
-    if any(size is not None and size < 3 for size in image.shape[1:3]):
-        raise ValueError(f"`image` must have 3 rows and columns at least, got {image.shape}.")
+    if any(size is not None and size < 3 for size in image.shape[2:]):
+        raise ValueError(f"`image` must have 3 rows and columns at least, got {image.shape[2:]}.")
 
     @tf.custom_gradient
     def of(image, other):
@@ -74,17 +90,16 @@ def _error_and_slope(image, other, weight, edge):
     error = tf.add_n(tf.unstack(_error(difference, *windows, inverse, weight)))
 
     def slope(upstream):
-        of_image = _gradient(difference, other, *_slopes(*windows, inverse),
-                             _to_windows(upstream, weight, edge), upstream, weight, edge)
-        return tf.transpose(of_image, [1, 2, 3, 0])
+        return _gradient(difference, other, *_slopes(*windows, inverse),
+                         _to_windows(upstream, weight, edge), upstream, weight, edge)
 
-    return error / image.shape[-1], slope
+    return error / image.shape[0], slope
 
 
 @compiled_on_cpus
 def _padded(image, edge):
-    """[N, H, W, C] -> [C, N, H + 4, W + 4]: windows of the pixels, and of those one beyond."""
-    return tf.pad(tf.transpose(image, [3, 0, 1, 2]), _border(2), EDGES[edge])
+    """[C, N, H, W] -> [C, N, H + 4, W + 4]: windows of the pixels, and of those one beyond."""
+    return tf.pad(image, _border(2), EDGES[edge])
 
 
 @compiled_on_cpus

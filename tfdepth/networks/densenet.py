@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from tfdepth.networks.image_statistics import MONODEPTH2_STATISTICS, normalized
 from tfdepth.networks.rematerialization import RecomputedLayer
-from tfdepth.networks.torch_layers import SymmetricConvolution, batch_normalization, pad
+from tfdepth.networks.torch_layers import SymmetricConvolution, batch_normalization, max_pool
 
 
 class _Kind(NamedTuple):
@@ -57,8 +57,7 @@ class DenseNet(tf.keras.Model):
     def call(self, images, training=False):
         features = self.conv0(normalized(images, self._mean, self._std))
         first = tf.nn.relu(self.norm0(features, training=training))
-        # Zeros are as good a padding as PyTorch's minus infinity: nothing is below zero here.
-        pooled = tf.nn.max_pool2d(pad(first, 1), 3, 2, "VALID")
+        pooled = max_pool(first, training)
         features, outputs = pooled, [first, pooled]
         for block, transition in ((self.denseblock1, self.transition1),
                                   (self.denseblock2, self.transition2),

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from tfdepth.networks.convolutions import Convolution
 from tfdepth.networks.rematerialization import RecomputedLayer
-from tfdepth.networks.torch_layers import pad
+from tfdepth.networks.torch_layers import max_pool
 from tfdepth.networks.unet import DisparityNet
 
 STAGES = ((64, 3), (128, 4), (256, 6), (512, 3))   # channels inside a unit, units
@@ -39,8 +39,7 @@ class DispResNet50(DisparityNet):
 
     def encode(self, image, training):
         encoded = [self.conv1(image, training=training)]
-        # Zeros are as good a padding as any: nothing is below zero here.
-        features = tf.nn.max_pool2d(pad(encoded[0], 1), 3, 2, "VALID")
+        features = max_pool(encoded[0], training)
         encoded.append(features)
         for stage in self.stages:
             for unit in stage:

@@ -11,7 +11,7 @@ import tensorflow as tf
 from tfdepth.networks.grouped_convolution import GroupedConvolution
 from tfdepth.networks.image_statistics import MONODEPTH2_STATISTICS, normalized
 from tfdepth.networks.rematerialization import RecomputedLayer, recomputed
-from tfdepth.networks.torch_layers import SymmetricConvolution, batch_normalization, pad
+from tfdepth.networks.torch_layers import SymmetricConvolution, batch_normalization, max_pool
 
 
 class _Kind(NamedTuple):
@@ -59,8 +59,7 @@ class ResNet(tf.keras.Model):
 
     def call(self, images, training=False):
         outputs = [recomputed(lambda images: self._stem(images, training), images)]
-        # Zeros are as good a padding as PyTorch's minus infinity: nothing is below zero here.
-        features = tf.nn.max_pool2d(pad(outputs[0], 1), 3, 2, "VALID")
+        features = max_pool(outputs[0], training)
         for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
             for block in stage:
                 features = block(features, training=training)

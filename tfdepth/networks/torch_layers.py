@@ -8,6 +8,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfdepth.networks.batch_norm import batch_norm
+from tfdepth.networks.rematerialization import recomputed, rematerialization
+from tfdepth.tracing import sizes
 
 PADDINGS = {"zeros": "CONSTANT", "reflect": "REFLECT"}  # beyond the border: 0, or the mirror image
 
@@ -46,6 +48,17 @@ def pad(features, width, mode="CONSTANT"):
     return tf.pad(features, [[0, 0], [width, width], [width, width], [0, 0]], mode)
 
 
+def max_pool(features, training=False):
+    """The maximum of 3x3 pixels around every second one, of features that are nowhere below zero.
+
+    [B, H, W, C] -> [B, ceil(H / 2), ceil(W / 2), C].
+    """
+    # Zeros are as good a padding as PyTorch's minus infinity: nothing is below them.
+    pool = lambda features: tf.nn.max_pool2d(pad(features, 1), 3, 2, "VALID")
+    with rematerialization(training):  # padded, a network's largest features would be kept twice
+        return recomputed(pool, features)
+
+
 def batch_normalization(gamma="ones", momentum=0.9, epsilon=1e-5, dtype=None):
     """Batch normalisation with PyTorch's constants; `gamma`: initialiser of the scale."""
     return batch_norm(momentum=momentum, epsilon=epsilon, gamma_initializer=gamma, dtype=dtype)
@@ -53,7 +66,11 @@ def batch_normalization(gamma="ones", momentum=0.9, epsilon=1e-5, dtype=None):
 
 def upsample_nearest(features):
     """Doubles both sides, each pixel four times: [B, H, W, C] -> [B, 2 H, 2 W, C]."""
-    return tf.repeat(tf.repeat(features, 2, axis=1), 2, axis=2)
+    batch, height, width, channels = sizes(features)
+    across = tf.reshape(tf.concat([features, features], axis=-1),
+                        [batch, height, 2 * width * channels])             # each pixel beside itself
+    return tf.reshape(tf.concat([across, across], axis=-1),
+                      [batch, 2 * height, 2 * width, channels])            # and each row
 
 
 def double_bilinear(features):

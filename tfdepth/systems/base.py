@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from tfdepth.checks import UserError
 from tfdepth.data.learned_camera import FLAG
+from tfdepth.losses.in_turn import in_turn
 from tfdepth.networks.batch_norm import synchronized_batch_norm
 from tfdepth.networks.learned_camera import LearnedCameras, hold_flow
 from tfdepth.structures import Batch, DepthPrediction
@@ -164,6 +165,15 @@ class System(tf.keras.Model):
         if self.cameras:
             found["focal_shift_px"] = signs.smallest_focal_shift(batch, own)
         return found
+
+    def level_by_level(self, loss, levels, batch, prediction):
+        """[loss(batch, prediction, level) for level in range(levels)], scalars, each differentiated
+        before the next, see `in_turn`: with gradients to the prediction, and to the intrinsics
+        where they are learned."""
+        learned = None if batch.camera is None else batch.intrinsics
+        of_level = lambda level, prediction, learned: loss(
+            batch if learned is None else batch._replace(intrinsics=learned), prediction, level)
+        return in_turn(of_level, levels, prediction, learned)
 
     def total_loss(self, terms):
         """Weighted sum of the loss terms.

@@ -16,7 +16,6 @@ from tfdepth.checks import UserError, check_choice
 from tfdepth.geometry import transforms
 from tfdepth.geometry.sampling import BORDERS
 from tfdepth.geometry.synthesis import synthesize_target
-from tfdepth.losses.in_turn import in_turn
 from tfdepth.losses.photometric import masked_mean, photometric_error
 from tfdepth.losses.smoothness import edge_aware_smoothness
 from tfdepth.networks.dispnet import DispNet
@@ -104,10 +103,7 @@ class GeoNet(System):
 
     def loss_terms(self, batch, prediction):
         levels = len(prediction.scene.disparities)
-        photometric = in_turn(
-            lambda level, prediction, intrinsics: self._photometric(
-                batch._replace(intrinsics=intrinsics), prediction, level),
-            levels, prediction, batch.intrinsics)
+        photometric = self.level_by_level(self._photometric, levels, batch, prediction)
         smoothness = []
         for level in range(levels):
             disparities = tf.concat([prediction.scene.disparities[level],
@@ -125,9 +121,9 @@ class GeoNet(System):
     def _photometric(self, batch, prediction, level):
         """The photometric term of a level, a scalar."""
         target, sources, to_target, to_sources = self._views(batch, prediction, level)
-        errors = (self._errors(to_target, self._repeat(target))
-                  * self._target_weights(prediction, level),
-                  self._errors(to_sources, _flat(sources))
+        targets = tf.repeat(target[:, tf.newaxis], self.num_sources, axis=1)
+        errors = (self._errors(to_target, targets) * self._target_weights(prediction, level),
+                  self._errors(to_sources, sources)
                   * self._source_weights(prediction, level))               # [B, S, h, w, 1] each
         means = [masked_mean(error, views.valid if self.config.mask_outside
                              else tf.ones_like(views.valid))
@@ -163,8 +159,8 @@ class GeoNet(System):
             *(self._by_sample(tf.squeeze(each, axis=1)) for each in to_sources))
 
     def _errors(self, views, images):
-        """Photometric errors [B, S, h, w, 1] of views of `images` [B S, h, w, 3]."""
-        return self._by_sample(photometric_error(_flat(views.images), images, edge="cut"))
+        """Photometric errors [B, S, h, w, 1] of views of `images` [B, S, h, w, 3]."""
+        return photometric_error(views.images, images, edge="cut")
 
     def _target_weights(self, prediction, level):
         """What errors at the target are multiplied by, [B, 1 or S, h, w, 1]; 1.0: nothing."""

@@ -13,7 +13,6 @@ import tensorflow as tf
 from tfdepth.checks import UserError, check_choice
 from tfdepth.geometry import camera, rotations, transforms
 from tfdepth.geometry.synthesis import synthesize_target
-from tfdepth.losses.in_turn import in_turn
 from tfdepth.losses.photometric import photometric_error
 from tfdepth.losses.reprojection import REDUCTIONS, reprojection_error, tie_breaking_noise
 from tfdepth.losses.smoothness import edge_aware_smoothness, mean_normalized
@@ -167,7 +166,7 @@ class Monodepth2(System):
     def _depth(self, disparity):
         """Disparity in (0, 1) -> depth between min_depth and max_depth."""
         nearest, farthest = 1.0 / self.config.min_depth, 1.0 / self.config.max_depth
-        return 1.0 / (farthest + (nearest - farthest) * disparity)
+        return tf.math.reciprocal(farthest + (nearest - farthest) * disparity)
 
     def _in_unit_of_depth(self, motions, depth, reference=None):
         """Predicted translations times the mean of 1 / depth, which the pose CNN needs.
@@ -201,10 +200,10 @@ class Monodepth2(System):
         levels = range(len(disparities))
         identities = ([self._identity_errors(batch, 0)] * len(levels) if self.config.full_resolution
                       else [self._identity_errors(batch, level) for level in levels])
-        photometric = in_turn(
-            lambda level, prediction, intrinsics: tf.reduce_mean(self._reprojection(
-                batch._replace(intrinsics=intrinsics), prediction, level, identities[level])[0]),
-            len(levels), prediction, batch.intrinsics)
+        photometric = self.level_by_level(
+            lambda batch, prediction, level: tf.reduce_mean(
+                self._reprojection(batch, prediction, level, identities[level])[0]),
+            len(levels), batch, prediction)
         targets = _pyramid(batch.target, self.config.num_levels)
         smoothness = [tf.reduce_mean(edge_aware_smoothness(
             mean_normalized(disparities[level]), targets[level])) / 2.0**level for level in levels]
@@ -217,7 +216,7 @@ class Monodepth2(System):
         if self.config.automask:
             pictures["trains"] = tf.cast(trains, tf.float32)
         for source in range(self.num_sources):
-            pictures[f"warped source {source + 1}"] = views[source]
+            pictures[f"warped source {source + 1}"] = views[source][:, 0]
         return pictures
 
     def signs(self, batch, prediction):
@@ -240,31 +239,32 @@ class Monodepth2(System):
             batch.intrinsics, (factor, factor), keep_pixel_centres=False)  # as published
 
     def _errors(self, images, target):
-        """Photometric errors [B, S, H, W, 1] of S images [B, H, W, 3]."""
-        return tf.stack([photometric_error(each, target, self.config.ssim_weight)
-                         for each in images], axis=1)
+        """Photometric errors [B, S, H, W, 1] of S images [B, 1, H, W, 3]."""
+        target = tf.expand_dims(target, 1)
+        return tf.concat([photometric_error(each, target, self.config.ssim_weight)
+                          for each in images], axis=1)
 
     def _identity_errors(self, batch, level):
         """Errors of the sources as they are, or None without automask."""
         if not self.config.automask:
             return None
         target, sources, _ = self._frames(batch, level)
-        errors = self._errors(tf.unstack(sources, axis=1), target)
+        errors = self._errors(tf.split(sources, self.num_sources, axis=1), target)
         noise = tie_breaking_noise(self.num_sources, *target.shape[1:3], self.tie_break)
         return errors + tf.cast(noise, errors.dtype)
 
     def _reprojection(self, batch, prediction, level, identity):
-        """Error [B, H, W, 1], which pixels train, and the S synthesised views of a level."""
+        """Error [B, H, W, 1], which pixels train, and the synthesised views of a level, one of
+        [B, 1, H, W, 3] for each source."""
         target, sources, intrinsics = self._frames(batch, level)
         disparity = prediction.scene.disparities[level]
         depth = self._depth(upsample_bilinear(disparity, target.shape[1] // disparity.shape[1]))
         motions = self._in_unit_of_depth(
             prediction.source_from_target, depth, reference=prediction.scene.depth)
-        # Source by source: one is sampled while the errors of another are computed. The gradient of
-        # a slice takes a pass over the images; that of tf.squeeze is free.
-        view = lambda k: synthesize_target(
-            sources[:, k:k + 1], depth, intrinsics, motions[:, k:k + 1], border="border").images
-        views = [tf.squeeze(view(k), axis=1) for k in range(self.num_sources)]
+        # Source by source: one is sampled while the errors of another are computed.
+        one_by_one = lambda each: tf.split(each, self.num_sources, axis=1)
+        views = [synthesize_target(source, depth, intrinsics, motion, border="border").images
+                 for source, motion in zip(one_by_one(sources), one_by_one(motions))]
         errors = self._errors(views, target)
         masks = self.config.attention == "predictive_mask"                 # of single sources
         weights = self._weights(prediction, level)

@@ -14,7 +14,6 @@ from tfdepth.geometry import transforms
 from tfdepth.geometry.sampling import BORDERS
 from tfdepth.geometry.synthesis import synthesize_target
 from tfdepth.losses.explainability import explainability_error
-from tfdepth.losses.in_turn import in_turn
 from tfdepth.losses.photometric import l1_error, masked_mean
 from tfdepth.losses.smoothness import second_order_smoothness
 from tfdepth.networks.convolutions import NORMALIZATIONS
@@ -94,10 +93,8 @@ class SfMLearner(System):
         return DepthPrediction(1.0 / disparities[0], disparities), encoded
 
     def loss_terms(self, batch, prediction):
-        photometric = in_turn(
-            lambda level, prediction, intrinsics: self._photometric(
-                batch._replace(intrinsics=intrinsics), prediction, level),
-            len(prediction.scene.disparities), prediction, batch.intrinsics)
+        photometric = self.level_by_level(
+            self._photometric, len(prediction.scene.disparities), batch, prediction)
         smoothness, explainability = [], [tf.zeros_like(photometric[0])]
         for level, disparity in enumerate(prediction.scene.disparities):
             if prediction.mask_logits:

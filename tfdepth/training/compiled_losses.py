@@ -12,7 +12,8 @@ def compiled_losses(system):
     """Compiles the loss terms of a System.
 
     Returns: a function (Batch, prediction) -> (total, terms) as total_loss and loss_terms say. The
-      gradient of `total` goes to the prediction and to batch.intrinsics; terms have none.
+      gradient of `total` goes to the prediction and, where they are learned, to batch.intrinsics;
+      terms have none.
     """
     @tf.function(jit_compile=True, autograph=False)
     def with_gradients(batch, *inputs):

@@ -91,7 +91,7 @@ def make_train_step(strategy, system, optimizer, config, variables=None):
         return [None if k in unreached else total for k, total in enumerate(sums)], terms
 
     def gradients_of(batch):
-        kept = [tf.identity(variable) for variable in statistics]
+        kept = [variable.value() for variable in statistics]
         share = tf.cast(tf.shape(batch.target)[0], batch.target.dtype) / config.train.batch_size
         gradients, terms = gradients_of_parts(batch, share)
         # A number that is finite exactly when all images are.

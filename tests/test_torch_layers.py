@@ -1,0 +1,47 @@
+"""Layers that are written otherwise than they read: values and gradients against NumPy."""
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfdepth.networks.torch_layers import max_pool, upsample_nearest
+
+
+def test_upsample_nearest():
+    features, upstream = _normal(2, 3, 5, 4), _normal(2, 6, 10, 4)
+    values, gradient = _with_gradient(upsample_nearest, features, upstream)
+    np.testing.assert_array_equal(values, features.repeat(2, axis=1).repeat(2, axis=2))
+    np.testing.assert_allclose(
+        gradient, upstream.reshape(2, 3, 2, 5, 2, 4).sum(axis=(2, 4)), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("height, width", [(6, 10), (7, 9)])
+def test_max_pool(height, width, training):
+    features = np.maximum(_normal(2, height, width, 3), 0.0)
+    rows, columns = (height + 1) // 2, (width + 1) // 2
+    upstream = _normal(2, rows, columns, 3)
+    values, gradient = _with_gradient(
+        lambda features: max_pool(features, training), features, upstream)
+    expected, expected_gradient = np.zeros_like(upstream), np.zeros_like(features)
+    for image, row, column, channel in np.ndindex(expected.shape):
+        top, left = max(2 * row - 1, 0), max(2 * column - 1, 0)
+        window = features[image, top:2 * row + 2, left:2 * column + 2, channel]
+        expected[image, row, column, channel] = window.max()
+        if window.max() > 0:  # of several zeros any may have it: a ReLU before stops it there
+            y, x = np.unravel_index(window.argmax(), window.shape)
+            expected_gradient[image, top + y, left + x, channel] += upstream[
+                image, row, column, channel]
+    np.testing.assert_array_equal(values, expected)
+    np.testing.assert_allclose(gradient * (features > 0), expected_gradient, rtol=1e-5, atol=1e-6)
+
+
+def _normal(*shape):
+    return np.random.default_rng(sum(shape)).standard_normal(shape, np.float32)
+
+
+def _with_gradient(layer, features, upstream):
+    features = tf.constant(features)
+    with tf.GradientTape() as tape:
+        tape.watch(features)
+        values = layer(features)
+    return values.numpy(), tape.gradient(values, features, tf.constant(upstream)).numpy()
