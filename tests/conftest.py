@@ -47,6 +47,14 @@ def either_way(request):
         yield
 
 
+@pytest.fixture(autouse=True)
+def graphs_released():
+    """What a test traced is freed at its end: all tests together would take tens of gigabytes."""
+    from tfdepth import tracing
+    with tracing.gradients_released():
+        yield
+
+
 @pytest.fixture(scope="session")
 def two_replicas():
     """One strategy of two replicas: a second one in this process would reuse its collective keys."""

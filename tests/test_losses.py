@@ -123,6 +123,10 @@ def test_ssim_by_loops(edge):
         lambda *images: photometric_error(*images, ssim_weight=0.6, edge=edge),
         input_signature=[tf.TensorSpec([None, None, None, 3], tf.float64)] * 2)
     np.testing.assert_allclose(of_any_size(image, other), by_hand, atol=1e-10)
+    more_axes = photometric_error(image[:, np.newaxis], other[:, np.newaxis], 0.6, edge)
+    np.testing.assert_allclose(more_axes, by_hand[:, np.newaxis], atol=1e-10)
+    alone = photometric_error(image[1], other[1], 0.6, edge)
+    np.testing.assert_allclose(alone, by_hand[1], atol=1e-10)
 
 
 @pytest.mark.parametrize("image, target", [([4, 6, 8, 3], [3, 6, 8, 4]),

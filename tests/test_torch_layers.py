@@ -35,6 +35,20 @@ def test_max_pool(height, width, training):
     np.testing.assert_allclose(gradient * (features > 0), expected_gradient, rtol=1e-5, atol=1e-6)
 
 
+def test_max_pool_keeps_no_padded_copy():
+    """The graph pads again, for the gradient alone."""
+    def gradient(features, training):
+        with tf.GradientTape() as tape:
+            tape.watch(features)
+            total = tf.reduce_sum(max_pool(features, training))
+        return tape.gradient(total, features)
+
+    for training, count in ((False, 1), (True, 2)):
+        graph = tf.function(gradient).get_concrete_function(
+            tf.TensorSpec([1, 6, 8, 2]), training).graph
+        assert sum(each.type == "Pad" for each in graph.get_operations()) == count
+
+
 def _normal(*shape):
     return np.random.default_rng(sum(shape)).standard_normal(shape, np.float32)
 

@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 from data_folders import write_kitti
 from helpers import interrupt_after
+from tensorflow.python.framework.ops import gradient_registry
 from toy_system import ToyConfig
 
 from tfdepth.checks import UserError
@@ -98,6 +99,13 @@ def test_finished_run_does_nothing_and_other_configs_are_refused(root, tmp_path,
     (tmp_path / "mine" / "thesis.tex").write_text("years of work")
     with pytest.raises(UserError, match="found other files"):
         loop.train(config, tmp_path / "mine")
+
+
+def test_a_run_leaves_no_graph_in_memory(root, tmp_path):
+    """A search makes one run after another in its process; see tracing.gradients_released."""
+    before = set(gradient_registry._registry)
+    loop.train(config_of(root, steps=2), tmp_path / "run")
+    assert set(gradient_registry._registry) == before
 
 
 def test_replicas_equal_one(root, two_replicas, request):

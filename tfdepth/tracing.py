@@ -1,10 +1,13 @@
-"""How functions are traced: switches, sizes that are known by then, and programs on CPUs."""
+"""How functions are traced: switches, sizes that are known by then, programs on CPUs, and how graphs
+are let go of."""
 import contextlib
 import functools
+import gc
 import os
 import threading
 
 import tensorflow as tf
+from tensorflow.python.framework.ops import gradient_registry  # not public; see gradients_released
 
 
 class Switch(threading.local):
@@ -89,3 +92,23 @@ def compiled_on_cpus(function):
         return traced(*arguments)
 
     return call
+
+
+@contextlib.contextmanager
+def gradients_released():
+    """A context at whose end all graphs that were traced in it, and nobody holds, are freed.
+
+    TensorFlow keeps the gradient of every tf.custom_gradient in a graph for the life of the process,
+    and with it the graph, and all variables: a search of twenty trials would end with the memory of
+    twenty. Functions that were traced within can be called afterwards, but not differentiated.
+    """
+    registered = gradient_registry._registry
+    before = set(registered)
+    try:
+        yield
+    finally:
+        released = [name for name in set(registered) - before if name.startswith("CustomGradient")]
+        for name in released:
+            del registered[name]
+        if released:
+            gc.collect()

@@ -84,7 +84,7 @@ def training_batches(source, batch_size, seed, start=0, cache_megabytes=0, slice
         sample, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     sizes = {end - begin for begin, end in slices}
     if len(sizes) == 1:
-        return samples.batch(sizes.pop(), drop_remainder=True).prefetch(tf.data.AUTOTUNE)
+        return samples.batch(sizes.pop(), drop_remainder=True).prefetch(2 * len(slices))
 
     def part(batch, begin, end):
         return Batch(*(tensor if tensor is None else tensor[begin - first:end - first]
@@ -97,7 +97,7 @@ def training_batches(source, batch_size, seed, start=0, cache_megabytes=0, slice
 
     endless = tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY)
     return (samples.batch(per_batch, drop_remainder=True).flat_map(split).apply(endless)
-            .prefetch(tf.data.AUTOTUNE))
+            .prefetch(2 * len(slices)))
 
 
 def _augment(frames, intrinsics, stereo_from_target, camera, depth, frame_from_depth, config,

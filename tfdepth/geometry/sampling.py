@@ -46,9 +46,11 @@ def bilinear_sample(image, pixels, border="zeros"):
 
 
 def sample_planes(image, u, v, border="zeros"):
-    """`bilinear_sample` at coordinates u and v of any number of axes, [B, ...] each.
+    """`bilinear_sample` at coordinates u and v of any number of axes.
 
+    Args: image, border: as there. u, v: [B, ...] each, of the image's type.
     Returns: samples, channels first, [C, B, ...]; valid [B, ...].
+    Raises: as there.
     """
     check_shape("image", image, ["B", "H", "W", "C"])
     check_choice("border", border, BORDERS)
@@ -151,6 +153,7 @@ def _polynomials(image):
 
 @compiled_on_cpus
 def _differences(image):
+    """[B, H, W, C] -> [B, (H + 1) W, 4 C]."""
     batch, _, _, channels = sizes(image)
     image = tf.pad(image, [[0, 0], [0, 2], [0, 1], [0, 0]])                # [B, H + 2, W + 1, C]
     to_right = image[:, :, 1:] - image[:, :, :-1]

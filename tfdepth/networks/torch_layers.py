@@ -51,11 +51,13 @@ def pad(features, width, mode="CONSTANT"):
 def max_pool(features, training=False):
     """The maximum of 3x3 pixels around every second one, of features that are nowhere below zero.
 
-    [B, H, W, C] -> [B, ceil(H / 2), ceil(W / 2), C].
+    Args: features: [B, H, W, C]. training: bool; True: they are padded again for the gradient, of
+      which a copy of a network's largest features would be kept otherwise.
+    Returns: [B, ceil(H / 2), ceil(W / 2), C].
     """
     # Zeros are as good a padding as PyTorch's minus infinity: nothing is below them.
     pool = lambda features: tf.nn.max_pool2d(pad(features, 1), 3, 2, "VALID")
-    with rematerialization(training):  # padded, a network's largest features would be kept twice
+    with rematerialization(training):
         return recomputed(pool, features)
 
 

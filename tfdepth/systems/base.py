@@ -166,14 +166,17 @@ class System(tf.keras.Model):
             found["focal_shift_px"] = signs.smallest_focal_shift(batch, own)
         return found
 
-    def level_by_level(self, loss, levels, batch, prediction):
-        """[loss(batch, prediction, level) for level in range(levels)], scalars, each differentiated
-        before the next, see `in_turn`: with gradients to the prediction, and to the intrinsics
-        where they are learned."""
+    def level_by_level(self, loss, num_levels, batch, prediction):
+        """A loss of each level of a pyramid, `in_turn`: gradients to the prediction, and to the
+        intrinsics where these are learned.
+
+        Args: loss: function (Batch, prediction, level) -> scalar. prediction: of the Batch.
+        Returns: [loss(batch, prediction, level) for level in range(num_levels)].
+        """
         learned = None if batch.camera is None else batch.intrinsics
         of_level = lambda level, prediction, learned: loss(
             batch if learned is None else batch._replace(intrinsics=learned), prediction, level)
-        return in_turn(of_level, levels, prediction, learned)
+        return in_turn(of_level, num_levels, prediction, learned)
 
     def total_loss(self, terms):
         """Weighted sum of the loss terms.

@@ -19,8 +19,10 @@ def compiled_losses(system):
     def with_gradients(batch, *inputs):
         with without_programs(), tf.GradientTape() as tape:
             tape.watch(inputs)
-            intrinsics, prediction = inputs
-            terms = system.loss_terms(batch._replace(intrinsics=intrinsics), prediction)
+            prediction, *learned = inputs
+            if learned:
+                batch = batch._replace(intrinsics=learned[0])
+            terms = system.loss_terms(batch, prediction)
             total = system.total_loss(terms)
         return total, terms, tape.gradient(
             total, inputs, unconnected_gradients=tf.UnconnectedGradients.ZERO)
@@ -28,7 +30,7 @@ def compiled_losses(system):
     names = sorted(system.loss_weights)
 
     def losses(batch, prediction):
-        inputs = batch.intrinsics, prediction
+        inputs = (prediction,) if batch.camera is None else (prediction, batch.intrinsics)
 
         @tf.custom_gradient
         def total_and_terms(*leaves):

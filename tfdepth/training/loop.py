@@ -15,6 +15,7 @@ from tfdepth.runs.config import check_config, first_stage_of, with_absolute_path
 from tfdepth.runs.environment import record_start
 from tfdepth.runs.folder import RunFolder, locked_run, open_run
 from tfdepth.stopping import Stopping
+from tfdepth.tracing import gradients_released
 from tfdepth.training.distribution import (
     any_worker, chiefs_number, distributed_batches, is_chief, num_workers, replica_slices)
 from tfdepth.training.learned_cameras import write_cameras
@@ -54,7 +55,7 @@ def train(config, workdir, strategy=None, share=1.0):
       OSError: if a checkpoint cannot be written.
       Terminated, KeyboardInterrupt: after SIGTERM and Ctrl-C.
     """
-    with contextlib.ExitStack() as stack:
+    with gradients_released(), contextlib.ExitStack() as stack:
         run = _train(config, workdir, strategy, share, stack)
     if share == 1.0 and is_chief(strategy or tf.distribute.get_strategy()):
         write_cameras(run)

@@ -1,6 +1,5 @@
 """keras-tuner's model and loop over trials: its "model" is a config, a trial a run of our loop."""
 import contextlib
-import gc
 import time
 
 import keras_tuner
@@ -72,7 +71,6 @@ class ConfigModel(keras_tuner.HyperModel):
     def fit(self, hp, config, workdir, share):
         """Trains a run for a share of its steps. Returns: {objective: its smallest value}."""
         tf.keras.backend.clear_session()
-        gc.collect()
         logger = tf.get_logger()
         logger.addFilter(_tells_news)
         try:
