@@ -39,6 +39,13 @@ def built(name, kind="none", mean=0.5):
     return system, terms, dict(zip(names_of(system), gradients))
 
 
+@pytest.fixture(scope="module", params=BASELINES)
+def name(request):
+    """Of a baseline; its tests follow each other, and share what is `built`."""
+    yield request.param
+    built.cache_clear()
+
+
 def names_of(system):
     """Names of trainable variables, those of the decoder after all others."""
     count = 0 if system.attention.decoder is None else len(
@@ -142,7 +149,6 @@ def test_decoder_of_any_encoder(features, sides):
     assert sum(np.prod(each.shape) for each in decoder.trainable_variables) == count
 
 
-@pytest.mark.parametrize("name", BASELINES)
 def test_at_the_start_it_is_the_baseline(name):
     """The same seed gives the same loss and the same gradients of all variables, exactly."""
     baseline, expected, gradients = built(name)
@@ -159,7 +165,6 @@ def test_at_the_start_it_is_the_baseline(name):
     assert np.linalg.norm(heads[-2]) > 0                                   # a head's kernel learns
 
 
-@pytest.mark.parametrize("name", BASELINES)
 @pytest.mark.parametrize("kind, mean", [("constraint", 0.7), ("normalise", 0.5)])
 def test_other_forms_start_as_the_baseline_up_to_rounding(name, kind, mean):
     _, expected, gradients = built(name)
@@ -171,7 +176,6 @@ def test_other_forms_start_as_the_baseline_up_to_rounding(name, kind, mean):
         np.testing.assert_allclose(own[key], gradient, atol=1e-4 * scale + 1e-12)
 
 
-@pytest.mark.parametrize("name", BASELINES)
 def test_every_variable_gets_a_finite_gradient(name):
     for kind in ("normalise", "predictive_mask"):
         _, _, gradients = built(name, kind)
@@ -193,7 +197,6 @@ def with_flat_maps(system, prediction, value):
     return changed
 
 
-@pytest.mark.parametrize("name", BASELINES)
 def test_flat_maps_by_hand(name):
     """a / c times the baseline's error, and (a - c)^2 for each level and image."""
     baseline, _, _ = built(name)
