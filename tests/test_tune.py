@@ -29,7 +29,7 @@ from tfdepth.systems.geonet import GeoNetConfig
 from tfdepth.systems.idce_ham import IdceHamConfig
 from tfdepth.systems.sfmlearner import SfMLearnerConfig
 from tfdepth.training import loop
-from tfdepth.tuning import oracles, tuner
+from tfdepth.tuning import oracles, plot, tuner
 from tfdepth.tuning.ranges import Range, ranges_for, short_names
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -400,3 +400,10 @@ def test_ranges_of_all_kinds():
     assert found["data.color_jitter"].choices == ("", "monodepth2")
     assert str(found[RATE]) == "1e-05:0.001:log"
     assert short_names(["a.b.c", "a.d.c", "e"]) == {"a.b.c": "b.c", "a.d.c": "d.c", "e": "e"}
+
+
+def test_scores_that_are_close_are_told_apart():
+    for scores in ([0.51934, 0.51941], [0.5, 0.7]):
+        numbers = [float(text) for _, text in plot._Axis(None, scores).ticks()]
+        np.testing.assert_allclose(numbers, np.linspace(*scores, 5), atol=0.1 * np.ptp(scores))
+    plot._Axis(None, [1.0, 1.0 + 3e-16]).ticks()  # no numbers lie between

@@ -1,9 +1,11 @@
 """tools/benchmark.py: measures a training step and its parts, predictions, input, and the renderer.
 
 Medians on this machine, for any config, precision and number of devices; run it while nothing else
-runs. Predictions are of one device. The last line is JSON. --input compares the
-samples that a step consumes with those that the original files and prepared shards give, and shows
-the memory that reading takes, also with a list of a million frames.
+runs. Predictions are of one device, images_per_second in batches of 8. Peak memory, in MiB, is that
+of a process that trains: it is taken before the parts of a step are measured, which need their own.
+The last line is JSON. --input compares the samples that a step consumes with those that the
+original files and prepared shards give, and shows the memory that reading takes, also with a list
+of a million frames.
 
 Examples:
   python tools/benchmark.py

@@ -94,4 +94,8 @@ class _Axis:
             values = tens if len(tens) > 1 else [10**self._low, *tens, 10**self._high]
         else:
             values = np.linspace(self._low, self._high, 5)
-        return [(self.height(value), f"{value:.3g}") for value in values]
+        for digits in range(3, 18):  # scores of trials may be close
+            texts = [f"{value:.{digits}g}" for value in values]
+            if len(set(texts)) == len(texts):
+                break
+        return [(self.height(value), text) for value, text in zip(values, texts)]
