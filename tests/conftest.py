@@ -57,7 +57,7 @@ def graphs_released():
 
 @pytest.fixture(scope="session")
 def two_replicas():
-    """One strategy of two replicas: a second one in this process would reuse its collective keys."""
+    """One strategy of two replicas: another in this process would reuse its collective keys."""
     import tensorflow as tf
     return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 

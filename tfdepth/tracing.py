@@ -1,5 +1,5 @@
-"""How functions are traced: switches, sizes that are known by then, programs on CPUs, and how graphs
-are let go of."""
+"""How functions are traced: switches, sizes that are known by then, programs on CPUs, and how
+graphs are let go of."""
 import contextlib
 import functools
 import gc
@@ -98,9 +98,10 @@ def compiled_on_cpus(function):
 def gradients_released():
     """A context at whose end all graphs that were traced in it, and nobody holds, are freed.
 
-    TensorFlow keeps the gradient of every tf.custom_gradient in a graph for the life of the process,
+    TensorFlow keeps the gradient of every tf.custom_gradient in a graph while the process lives,
     and with it the graph, and all variables: a search of twenty trials would end with the memory of
-    twenty. Functions that were traced within can be called afterwards, but not differentiated.
+    twenty. Functions that were traced within, by any thread, can be called afterwards, but not
+    differentiated.
     """
     registered = gradient_registry._registry
     before = set(registered)

@@ -47,8 +47,9 @@ def mixed_error(image, other, ssim_weight, edge="mirror"):
 
     Args: image, other: as of `ssim_error`, but with any leading axes: [..., H, W, C]. edge: as
       there. ssim_weight: float.
-    Returns: [..., H, W], at least 0 but for rounding.
-    Raises: as `ssim_error`.
+    Returns: [..., H, W], at least 0 but for rounding, with first derivatives only.
+    Raises: ValueError: if there are fewer than 3 rows or columns. UserError: on an unknown `edge`.
+      That both have one shape is the caller's to see to.
     """
     error = _planes_error(_planes(image), _planes(other), ssim_weight, edge)
     return tf.reshape(error, sizes(image)[:-1])

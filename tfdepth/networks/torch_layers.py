@@ -70,9 +70,9 @@ def upsample_nearest(features):
     """Doubles both sides, each pixel four times: [B, H, W, C] -> [B, 2 H, 2 W, C]."""
     batch, height, width, channels = sizes(features)
     across = tf.reshape(tf.concat([features, features], axis=-1),
-                        [batch, height, 2 * width * channels])             # each pixel beside itself
+                        [batch, height, 2 * width * channels])             # each pixel twice
     return tf.reshape(tf.concat([across, across], axis=-1),
-                      [batch, 2 * height, 2 * width, channels])            # and each row
+                      [batch, 2 * height, 2 * width, channels])            # each row twice
 
 
 def double_bilinear(features):
