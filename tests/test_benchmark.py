@@ -23,8 +23,8 @@ def test_precisions_are_compared(root, capsys):
     found = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert found.keys() == {
         *(f"{name}_{part}_seconds" for name in names
-          for part in ("step", "inference", "inference_network")),
-        "mixed_bfloat16_step_share", "mixed_bfloat16_inference_share"}
+          for part in ("step", "inference", "inference_network", "inference_batch")),
+        *(f"mixed_bfloat16_{part}_share" for part in ("step", "inference", "inference_batch"))}
     assert found["mixed_bfloat16_step_share"] == pytest.approx(
         found["mixed_bfloat16_step_seconds"] / found["float32_step_seconds"])
     assert benchmark.main([f"--config.data.root={root}", *SMALL, "--precisions=half"]) == 2

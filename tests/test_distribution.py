@@ -1,6 +1,7 @@
 """Several replicas and workers: the same samples, the loss and gradients of one replica, and a
 cluster of two processes of which one is killed."""
 import json
+import multiprocessing.pool
 import os
 import pathlib
 import signal
@@ -8,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+import weakref
 from typing import NamedTuple
 
 import numpy as np
@@ -30,8 +32,10 @@ from tfdepth.structures import Batch
 from tfdepth.systems import build_system
 from tfdepth.systems.monodepth2 import Monodepth2Config
 from tfdepth.systems.sfmlearner import SfMLearnerConfig, SfMLearnerWeights
+from tfdepth.training import distribution
 from tfdepth.training.distribution import (
-    distributed_batches, make_strategy, read_cluster, replica_slices)
+    WorkerLostError, distributed_batches, make_strategy, naming_lost_workers, read_cluster,
+    replica_slices)
 from tfdepth.training.optimizers import build_optimizer
 from tfdepth.training.shared_checkpoints import merge_statistics
 from tfdepth.training.step import make_train_step
@@ -265,6 +269,25 @@ def test_two_workers_of_which_one_is_killed(root, tmp_path):
     assert set(expected) == set(found) and any("moving_mean" in name for name in expected)
     for name, value in expected.items():
         np.testing.assert_array_equal(found[name], value, err_msg=name)
+
+
+def test_a_lost_worker_leaves_no_pool(monkeypatch):
+    """TensorFlow adds up over workers in a pool of threads, which it does not close on errors."""
+    def lost(_):
+        raise tf.errors.UnavailableError(None, None, "the other worker is gone")
+
+    def add():
+        pool = multiprocessing.pool.ThreadPool(1)
+        pools.append(weakref.ref(pool))
+        pool.map(lost, [0])
+
+    pools = []
+    monkeypatch.setattr(distribution, "num_workers", lambda strategy: 2)
+    with pytest.raises(WorkerLostError, match="another worker ended") as raised:
+        with naming_lost_workers(tf.distribute.get_strategy()):
+            add()
+    assert isinstance(raised.value.__cause__, tf.errors.UnavailableError)
+    assert pools[0]() is None
 
 
 @pytest.mark.parametrize("text", [

@@ -1,9 +1,11 @@
 """Layers that are written otherwise than they read: values and gradients against NumPy."""
+import itertools
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfdepth.networks.torch_layers import max_pool, upsample_nearest
+from tfdepth.networks.torch_layers import max_pool, reflect, upsample_nearest
 
 
 def test_upsample_nearest():
@@ -12,6 +14,23 @@ def test_upsample_nearest():
     np.testing.assert_array_equal(values, features.repeat(2, axis=1).repeat(2, axis=2))
     np.testing.assert_allclose(
         gradient, upstream.reshape(2, 3, 2, 5, 2, 4).sum(axis=(2, 4)), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("height, width, border", [(2, 3, 1), (5, 7, 1), (3, 4, 2), (6, 5, 3)])
+def test_reflect(height, width, border, training):
+    features = _normal(2, height, width, 3)
+    upstream = _normal(2, height + 2 * border, width + 2 * border, 3)
+    values, gradient = _with_gradient(
+        lambda features: reflect(features, border, training), features, upstream)
+    sides = [(0, 0), (border, border), (border, border), (0, 0)]
+    np.testing.assert_array_equal(values, np.pad(features, sides, "reflect"))
+    expected = np.zeros_like(features)
+    rows, columns = (np.pad(np.arange(size), border, "reflect") for size in (height, width))
+    for (row, from_row), (column, from_column) in itertools.product(
+            enumerate(rows), enumerate(columns)):
+        expected[:, from_row, from_column] += upstream[:, row, column]
+    np.testing.assert_allclose(gradient, expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("training", [False, True])

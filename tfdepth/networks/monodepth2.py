@@ -31,21 +31,23 @@ class DisparityDecoder(tf.keras.Model):
                                            dtype=tf.keras.backend.floatx())
                       for _ in range(num_levels)]
 
-    def call(self, encoded):
+    def call(self, encoded, training=False):
         features, outputs = encoded[-1], [None] * len(self.heads)
         for level in reversed(range(len(DECODER))):
             features = recomputed(
-                lambda features, skip, level=level: self._up(features, skip, self.upconvs[level]),
+                lambda features, skip, level=level: self._up(
+                    features, skip, self.upconvs[level], training),
                 features, encoded[level - 1] if level > 0 else None)
             if level < len(self.heads):
-                outputs[level] = self.heads[level](features)
+                outputs[level] = self.heads[level](features, training)
         return tuple(outputs)
 
-    def _up(self, features, skip, convolutions):
+    def _up(self, features, skip, convolutions, training):
         """Features at twice their size; `skip`: of the encoder at that size, or None."""
         before, after = convolutions
-        features = upsample_nearest(before(features))
-        return after(features if skip is None else tf.concat([features, skip], axis=-1))
+        features = upsample_nearest(before(features, training))
+        features = features if skip is None else tf.concat([features, skip], axis=-1)
+        return after(features, training)
 
 
 class PoseDecoder(tf.keras.Model):

@@ -7,11 +7,12 @@ normalisation averages its statistics over ten steps.
 import numpy as np
 import tensorflow as tf
 
+from tfdepth.checks import check_choice
 from tfdepth.networks.batch_norm import batch_norm
 from tfdepth.networks.rematerialization import recomputed, rematerialization
 from tfdepth.tracing import sizes
 
-PADDINGS = {"zeros": "CONSTANT", "reflect": "REFLECT"}  # beyond the border: 0, or the mirror image
+PADDINGS = ("zeros", "reflect")  # beyond the border: 0, or the mirror image
 
 
 class SymmetricConvolution(tf.keras.layers.Conv2D):
@@ -22,11 +23,12 @@ class SymmetricConvolution(tf.keras.layers.Conv2D):
 
     def __init__(self, channels, kernel, stride=1, padding="zeros", bias=True, initializer=None,
                  activation=None, dtype=None):
-        """Args: padding: a key of PADDINGS. initializer: of the kernel; None = PyTorch's default,
+        """Args: padding: one of PADDINGS. initializer: of the kernel; None = PyTorch's default,
         uniform in +-1 / sqrt(fan_in), which biases have too. dtype: as for any Keras layer."""
+        check_choice("padding", padding, PADDINGS)
         # At stride 1 TensorFlow's own zero padding has the same number on both sides.
         self._pad = 0 if padding == "zeros" and stride == 1 else kernel // 2
-        self._mode = PADDINGS[padding]
+        self._reflects = padding == "reflect"
         super().__init__(
             channels, kernel, strides=stride, padding="valid" if self._pad else "same",
             use_bias=bias, activation=activation, dtype=dtype, kernel_initializer=initializer
@@ -37,15 +39,47 @@ class SymmetricConvolution(tf.keras.layers.Conv2D):
         self.bias_initializer = tf.keras.initializers.RandomUniform(-fan_in**-0.5, fan_in**-0.5)
         super().build(input_shape)
 
-    def call(self, features):
-        if self._pad:
-            features = pad(features, self._pad, self._mode)
+    def call(self, features, training=False):
+        """Args: training: bool; as of `reflect`."""
+        if self._reflects:
+            features = reflect(features, self._pad, training)
+        elif self._pad:
+            features = pad(features, self._pad)
         return super().call(features)
 
 
-def pad(features, width, mode="CONSTANT"):
-    """Pads rows and columns of [B, H, W, C] on all four sides; `mode` as in tf.pad."""
-    return tf.pad(features, [[0, 0], [width, width], [width, width], [0, 0]], mode)
+def pad(features, width):
+    """Puts `width` zeros on all four sides: [B, H, W, C] -> [B, H + 2 width, W + 2 width, C]."""
+    return tf.pad(features, _on_all_sides(width))
+
+
+def reflect(features, width, training=False):
+    """As `pad`, but with the mirror image beyond the outermost pixels; in half of tf.pad's time.
+
+    Args: features: H and W are more than `width`. training: bool; True: with a gradient of half the
+      time, too, for which TensorFlow keeps the graph, see `tracing.gradients_released`.
+    """
+    def of(features):
+        return _mirrored(_mirrored(features, width, axis=2), width, axis=1)
+
+    def gradient(upstream):
+        return tf.raw_ops.MirrorPadGrad(
+            input=upstream, paddings=_on_all_sides(width), mode="REFLECT")
+
+    if training:
+        of = tf.custom_gradient(lambda features, of=of: (of(features), gradient))
+    return of(features)
+
+
+def _mirrored(features, width, axis):
+    """Beyond both ends of an axis its next `width` places in reverse."""
+    at = lambda place: features[(slice(None),) * axis + (slice(place, place + 1),)]
+    before, after = map(at, range(width, 0, -1)), map(at, range(-2, -2 - width, -1))
+    return tf.concat([*before, features, *after], axis)
+
+
+def _on_all_sides(width):
+    return [[0, 0], [width, width], [width, width], [0, 0]]
 
 
 def max_pool(features, training=False):

@@ -90,7 +90,8 @@ class Monodepth2(System):
     def forward(self, batch, training):
         motions, encoded_pairs = self._motions(batch.target_input, batch.source_inputs, training)
         encoded = self._encode(batch.target_input, self._before(encoded_pairs), training)
-        scene = self._decode(encoded)._replace(attention=self.attention.maps(encoded, training))
+        scene = self._decode(encoded, training)
+        scene = scene._replace(attention=self.attention.maps(encoded, training))
         if self.stereo:
             motions.append(batch.stereo_from_target)
         motions = self._in_unit_of_depth(tf.stack(motions, axis=1), scene.depth)
@@ -98,11 +99,10 @@ class Monodepth2(System):
 
     def predict_depth(self, image, previous, intrinsics=None):
         previous = self._encode_previous(image, previous)
-        return self._decode(self._encode(image, previous, training=False))
+        return self._decode(self._encode(image, previous, training=False), training=False)
 
     def predict_motion(self, target, sources):
-        motions, _ = self._motions(target, sources, training=False)
-        motions = tf.stack(motions, axis=1)
+        motions = tf.stack(self._motions(target, sources, training=False)[0], axis=1)
         if self.config.pose_network == "pose_cnn":
             motions = self._in_unit_of_depth(motions, self.predict_depth(target, target).depth)
         return motions
@@ -159,8 +159,8 @@ class Monodepth2(System):
         del before
         return self.depth_encoder(image, training=training)
 
-    def _decode(self, encoded):
-        disparities = self.depth_decoder(encoded)
+    def _decode(self, encoded, training):
+        disparities = self.depth_decoder(encoded, training=training)
         return DepthPrediction(self._depth(disparities[0]), disparities)
 
     def _depth(self, disparity):

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfdepth.data import synthetic, synthetic_render, synthetic_world
-from tfdepth.inference import Predictor
+from tfdepth.inference import BATCH_SIZE, Predictor
 from tfdepth.networks.rematerialization import rematerialization
 from tfdepth.runs.config import check_config
 from tfdepth.training.distribution import distributed_batches
@@ -59,7 +59,11 @@ def benchmark(config, repeats, strategy=None):
     size = config.train.batch_size
     results["step_samples_per_second"] = size / results["step_seconds"]
     results["input_samples_per_second"] = size * batches_per_second(batches, repeats / 4)
-    results.update(_inference(Predictor(parts.system, config, step=0), repeats))
+    predictions = _predictions(Predictor(parts.system, config, step=0))
+    batch = {"batch": predictions.pop("inference_batch")}  # apart, not to cool the others' caches
+    results.update(_median_seconds(predictions, repeats))
+    results["inference_images_per_second"] = (
+        BATCH_SIZE / _median_seconds(batch, repeats)["batch_seconds"])
     results["render_frames_per_second"] = 1.0 / _render_seconds(repeats)
     return results
 
@@ -71,8 +75,9 @@ def compare_precisions(config, precisions, repeats, strategy=None):
     Args: precisions: rows of systems.base.PRECISIONS, the first of which the others are divided by.
       The others: as of `benchmark`.
     Returns: {name: value}: PRECISION_step_seconds, PRECISION_inference_seconds and
-      PRECISION_inference_network_seconds, as of `benchmark`; of all but the first also
-      PRECISION_step_share and PRECISION_inference_share of the first one's seconds.
+      PRECISION_inference_network_seconds, as of `benchmark`, and PRECISION_inference_batch_seconds
+      of a forward pass of 8 pictures; of all but the first also PRECISION_step_share,
+      PRECISION_inference_share and PRECISION_inference_batch_share of the first one's seconds.
     Raises: UserError: on an unknown precision, or what else `check_config` refuses.
     """
     strategy = strategy or tf.distribute.get_strategy()
@@ -87,7 +92,7 @@ def compare_precisions(config, precisions, repeats, strategy=None):
             runs[f"{precision}_{name}"] = run
     results, first = _median_seconds(runs, repeats), precisions[0]
     for precision in precisions[1:]:
-        for name in ("step", "inference"):
+        for name in ("step", "inference", "inference_batch"):
             results[f"{precision}_{name}_share"] = (
                 results[f"{precision}_{name}_seconds"] / results[f"{first}_{name}_seconds"])
     return results
@@ -149,18 +154,12 @@ def _parts_of_step(config, strategy, made, batch):
             for name, (function, *arguments) in parts.items()}
 
 
-def _inference(predictor, repeats):
-    """{name: value} of predictions, see `benchmark`."""
-    single = _median_seconds(_predictions(predictor), repeats)
-    eight = _median_seconds({"eight": _forward(predictor, 8)}, repeats)
-    return {**single, "inference_images_per_second": 8 / eight["eight_seconds"]}
-
-
 def _predictions(predictor):
-    """{name: function} of one picture, and of the forward pass alone."""
+    """{name: function} of one picture, of its forward pass alone, and of one of 8 pictures."""
     picture = np.random.default_rng(0).integers(0, 256, (375, 1242, 3), np.uint8)  # as of KITTI
     return {"inference": lambda: predictor.depth_of_image(picture, intrinsics=np.eye(3)),
-            "inference_network": _forward(predictor, 1)}
+            "inference_network": _forward(predictor, 1),
+            "inference_batch": _forward(predictor, BATCH_SIZE)}
 
 
 def _forward(predictor, count):

@@ -11,6 +11,7 @@ import json
 import os
 import re
 import sys
+import traceback
 from typing import NamedTuple, Tuple
 
 import tensorflow as tf
@@ -173,6 +174,8 @@ def naming_lost_workers(strategy):
         if num_workers(strategy) == 1 or isinstance(error, (
                 tf.errors.ResourceExhaustedError, tf.errors.InvalidArgumentError)):
             raise
+        # Or a pool of threads that TensorFlow has in them would complain when Python ends.
+        traceback.clear_frames(error.__traceback__)
         raise WorkerLostError(
             "another worker ended or cannot be reached; the same command, given to all workers, "
             "goes on from the last checkpoint") from error
