@@ -117,6 +117,21 @@ def test_predicted_and_true_depth_share_one_range():
     np.testing.assert_allclose(true.get_clim(), [1 / 40, 1 / 4], rtol=0.1)
 
 
+def test_colour_bars_have_numbers_that_do_not_meet(tmp_path):
+    """Of a narrow range too; those at the ends of a bar lie within it."""
+    narrow = picture(depth=np.linspace(2.3, 2.4, 6656).reshape(64, 104),
+                     others={"one": np.ones([32, 104])}, true_depth=np.full([64, 208], 2.35))
+    for changes, wanted in (({}, ["2.3 m", "2.4 m"]), ({"true_depth": None}, ["2.3", "2.4"])):
+        figure = plots.draw_depth_panel([narrow._replace(**changes)])
+        plots.write_figure(tmp_path / "narrow.png", figure)
+        bars = [axes for axes in figure.axes if axes.get_yticklabels()]
+        labels = {label.get_text(): label.get_window_extent()
+                  for axes in bars for label in axes.get_yticklabels()}
+        assert set(wanted) <= set(labels) if changes else len(labels) >= 4
+        boxes = sorted((box.y0, box.y1) for box in labels.values())
+        assert all(top <= bottom for (_, top), (bottom, _) in zip(boxes, boxes[1:]))
+
+
 def test_sparse_truth_stays_visible():
     truth = np.zeros([375, 1242])
     truth[::3, ::3] = 20.0

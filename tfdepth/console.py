@@ -17,6 +17,7 @@ from tfdepth.stopping import Terminated
 HELP = ("-h", "-help", "--help", "--helpfull", "--helpshort")
 CONFIGS = pathlib.Path(__file__).resolve().parents[1] / "configs"
 DEFAULT_CONFIG = CONFIGS / "sfmlearner.py"
+NUMBERS = {int: "a whole number", float: "a number"}
 
 
 def run(text, body, define=None, config=False, arguments=(), argv=None):
@@ -143,7 +144,8 @@ def load_config_file(chosen):
 
 
 def _check_override(config, argument):
-    """Checks that --config.a.b names a field; puts quotes around the names of a tuple of names."""
+    """Checks that --config.a.b names a field, and a number where it holds one; puts quotes around
+    the names of a tuple of names."""
     flag, separator, value = argument.partition("=")
     path = flag.lstrip("-")
     if not argument.startswith("-") or not path.startswith(("config.", "noconfig.")):
@@ -159,6 +161,11 @@ def _check_override(config, argument):
     if dataclasses.is_dataclass(holder):
         names = ", ".join(field.name for field in dataclasses.fields(holder))
         raise UserError(f"--{path}: expected one of its fields, {names}, behind a dot.")
+    if separator and hints[part] in NUMBERS:
+        try:
+            hints[part](value)
+        except ValueError:
+            raise UserError(f"--{path}: expected {NUMBERS[hints[part]]}; got {value}.") from None
     names = hints[part] == typing.Tuple[str, ...]
     if names and separator and not value.strip().startswith(("(", "'", '"')):
         return f"{flag}={tuple(filter(None, value.split(',')))!r}"

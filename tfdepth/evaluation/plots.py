@@ -99,7 +99,10 @@ def draw_depth_panel(pictures: Sequence[DepthPicture], title: str = ""):
             shades = ScalarMappable(Normalize(colours[kind]["vmin"], colours[kind]["vmax"]),
                                     colours[kind]["cmap"])
             figure.colorbar(shades, cax=axes, ticks=list(ticks))
-            axes.set_yticklabels(list(ticks.values()), fontsize=7)
+            for tick, label in zip(ticks, axes.set_yticklabels(list(ticks.values()), fontsize=7)):
+                # At an end, not to meet the next bar's.
+                label.set_va({shades.norm.vmin: "bottom", shades.norm.vmax: "top"}.get(
+                    tick, "center_baseline"))
     if title:
         figure.text(0.5, 1 - 0.05 / size[1], title, fontsize=10, ha="center", va="top")
     return figure
@@ -197,13 +200,16 @@ def colour_depth(depth: np.ndarray, low: float, high: float) -> np.ndarray:
 
 
 def _depth_ticks(colours, unit: str) -> Mapping[float, str]:
-    """Inverse depth -> depth as text, near first; none too close to the one before."""
+    """Inverse depth -> depth as text, near first; none too close to the one before. A range that has
+    not two of `_TICKS` has its ends."""
     low, high = colours["vmin"], colours["vmax"]
     ticks = {}
     for metres in _TICKS:
         if low <= 1 / metres <= high and (
                 not ticks or min(ticks) - 1 / metres >= 0.06 * (high - low)):
             ticks[1 / metres] = f"{metres:g}{unit}"
+    if len(ticks) < 2:
+        ticks = {end: f"{1 / end:.3g}{unit}" for end in (high, low) if end > 0}
     return ticks
 
 
