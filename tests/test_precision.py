@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from tfdepth.checks import UserError
 from tfdepth.structures import Batch
-from tfdepth.systems import SYSTEMS, build_system
+from tfdepth.systems import SYSTEMS, build_system, for_inference
 from tfdepth.systems.base import computing_in
 from tfdepth.systems.bts import BtsConfig
 from tfdepth.systems.geonet import GeoNetConfig
@@ -59,6 +59,33 @@ def test_networks_in_half_precision(config, half):
         assert all(np.isfinite(gradient).all() for gradient in gradients if gradient is not None)
     np.testing.assert_allclose(losses[1], losses[0], rtol=5e-3)
     assert losses[1] != losses[0]
+    predicts = for_inference(system, f"mixed_{half}", SIZE)
+    stored = [layer.kernel.dtype for layer in predicts._flatten_layers()
+              if isinstance(layer, tf.keras.layers.Conv2D)]
+    assert half in stored and stored.count(half) > stored.count("float32")
+    for found, expected in zip(*(tf.nest.flatten(each.forward(batch, training=False))
+                                 for each in (predicts, system)), strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_systems_to_predict():
+    """Weights go from any precision to any; a system that has the precision is taken as it is."""
+    system = build_system(Monodepth2Config(), (-1, 1), precision="mixed_bfloat16")
+    system.learn_cameras(["drive"])
+    system.create_variables(SIZE)
+    system.cameras.variables[0].assign_add([0.25, 0.5, 0.75])
+    whole = for_inference(system, "float32", SIZE)
+    assert for_inference(whole, "float32", SIZE) is whole
+    half = for_inference(whole, "mixed_bfloat16", SIZE)
+    for name, trained, other, rounded in zip(
+            (variable.name for variable in system.variables), system.variables, whole.variables,
+            half.variables, strict=True):
+        np.testing.assert_array_equal(other, trained, err_msg=name)
+        np.testing.assert_array_equal(rounded, tf.cast(trained, rounded.dtype), err_msg=name)
+    np.testing.assert_array_equal(half.cameras.variables[0], system.cameras.variables[0])
+    assert half.cameras.names == ("drive",)
+    with pytest.raises(UserError, match="precision must be one of float32, "):
+        for_inference(system, "bfloat16", SIZE)
 
 
 def test_unknown_precision_is_named():

@@ -21,7 +21,7 @@ from tfdepth.runs.cameras import learned_names
 from tfdepth.runs.folder import RunFolder, load_config
 from tfdepth.runs.scale import describe_scale, scale_of_checkpoint
 from tfdepth.structures import Batch
-from tfdepth.systems import build_system
+from tfdepth.systems import build_system, for_inference
 
 BATCH_SIZE = 8  # images a forward pass
 NO_MOTION = ("the model was trained on stereo pairs alone, or on measured depth, and predicts no "
@@ -277,11 +277,11 @@ def load_predictor(path, precision="float32", calibrated=True):
     Raises: UserError: if there is no run, no checkpoint, none that is intact, or a damaged scale.
     """
     config = load_config(path)
-    system = build_system(config.system, config.data.offsets, config.data.stereo, precision)
+    system = build_system(config.system, config.data.offsets, config.data.stereo)
     names = learned_names(RunFolder(path)) if config.data.intrinsics == LEARNED else ()
     if names:
         system.learn_cameras(names)
     system.create_variables(config.data.size)
     step = checkpoints.restore_best(RunFolder(path).checkpoints, system=system)
     scale = scale_of_checkpoint(path, step) if calibrated else None
-    return Predictor(system, config, step, scale)
+    return Predictor(for_inference(system, precision, config.data.size), config, step, scale)

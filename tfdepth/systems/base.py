@@ -22,13 +22,14 @@ PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 
 
 @contextlib.contextmanager
-def computing_in(precision):
-    """Layers that are made in this context compute in one of PRECISIONS."""
-    if precision == "float32":  # Keras' own policy, which follows its floatx
+def computing_in(policy):
+    """Layers that are made in this context have a policy of Keras: one of PRECISIONS, or for weights
+    of the same type bfloat16 or float16."""
+    if policy == "float32":  # Keras' own policy, which follows its floatx
         yield
         return
     before = tf.keras.mixed_precision.global_policy()
-    tf.keras.mixed_precision.set_global_policy(precision)
+    tf.keras.mixed_precision.set_global_policy(policy)
     try:
         yield
     finally:
@@ -51,7 +52,7 @@ class System(tf.keras.Model):
     motion_from_pairs = False  # whether it looks at two frames, or at a target and all its sources
     needs_previous = False    # whether depth of a frame depends on the frame before it
     needs_intrinsics = False  # whether depth depends on the camera
-    precision = "float32"     # of its networks
+    policy = "float32"        # of its layers, see `computing_in`
     sync_batch_norm = False   # whether statistics of batch normalisation are of all replicas
     resized = "depth"         # or "disparity": what is resized to the size of a picture
     disparity_limits = None   # (lowest, highest) disparity that its networks can say, if any
@@ -195,7 +196,7 @@ class System(tf.keras.Model):
         sources = tf.zeros([1, self.num_sources, *size, 3], dtype)
         stereo_from_target = tf.eye(4, batch_shape=[1], dtype=dtype) if self.stereo else None
         # Some layers make theirs when they are first called.
-        with computing_in(self.precision), synchronized_batch_norm(self.sync_batch_norm):
+        with computing_in(self.policy), synchronized_batch_norm(self.sync_batch_norm):
             camera = tf.eye(3, batch_shape=[1], dtype=dtype)
             self.forward(Batch(black, sources, black, sources, camera,
                                stereo_from_target=stereo_from_target), training=False)

@@ -10,6 +10,7 @@ from tfdepth.data import synthetic, synthetic_render, synthetic_world
 from tfdepth.inference import BATCH_SIZE, Predictor
 from tfdepth.networks.rematerialization import rematerialization
 from tfdepth.runs.config import check_config
+from tfdepth.systems import for_inference
 from tfdepth.training.distribution import distributed_batches
 from tfdepth.training.input_benchmark import batches_per_second
 from tfdepth.training.preparation import prepare
@@ -59,7 +60,7 @@ def benchmark(config, repeats, strategy=None):
     size = config.train.batch_size
     results["step_samples_per_second"] = size / results["step_seconds"]
     results["input_samples_per_second"] = size * batches_per_second(batches, repeats / 4)
-    predictions = _predictions(Predictor(parts.system, config, step=0))
+    predictions = _predictions(parts.system, config)
     batch = {"batch": predictions.pop("inference_batch")}  # apart, not to cool the others' caches
     results.update(_median_seconds(predictions, repeats))
     results["inference_images_per_second"] = (
@@ -88,7 +89,7 @@ def compare_precisions(config, precisions, repeats, strategy=None):
         parts, step, batches = _prepare(own, strategy)
         runs[f"{precision}_step"] = lambda step=step, batch=next(batches): (
             step(batch).applied.numpy())
-        for name, run in _predictions(Predictor(parts.system, own, step=0)).items():
+        for name, run in _predictions(parts.system, own).items():
             runs[f"{precision}_{name}"] = run
     results, first = _median_seconds(runs, repeats), precisions[0]
     for precision in precisions[1:]:
@@ -154,8 +155,10 @@ def _parts_of_step(config, strategy, made, batch):
             for name, (function, *arguments) in parts.items()}
 
 
-def _predictions(predictor):
+def _predictions(system, config):
     """{name: function} of one picture, of its forward pass alone, and of one of 8 pictures."""
+    system = for_inference(system, config.train.precision, config.data.size)
+    predictor = Predictor(system, config, step=0)
     picture = np.random.default_rng(0).integers(0, 256, (375, 1242, 3), np.uint8)  # as of KITTI
     return {"inference": lambda: predictor.depth_of_image(picture, intrinsics=np.eye(3)),
             "inference_network": _forward(predictor, 1),
