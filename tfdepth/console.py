@@ -17,7 +17,8 @@ from tfdepth.stopping import Terminated
 HELP = ("-h", "-help", "--help", "--helpfull", "--helpshort")
 CONFIGS = pathlib.Path(__file__).resolve().parents[1] / "configs"
 DEFAULT_CONFIG = CONFIGS / "sfmlearner.py"
-NUMBERS = {int: "a whole number", float: "a number"}
+NUMBERS = {int: (flags.IntegerParser(), "a whole number"),
+           float: (flags.FloatParser(), "a number")}  # by the type of a field of a config
 
 
 def run(text, body, define=None, config=False, arguments=(), argv=None):
@@ -162,10 +163,12 @@ def _check_override(config, argument):
         names = ", ".join(field.name for field in dataclasses.fields(holder))
         raise UserError(f"--{path}: expected one of its fields, {names}, behind a dot.")
     if separator and hints[part] in NUMBERS:
+        parser, expected = NUMBERS[hints[part]]
         try:
-            hints[part](value)
+            parser.parse(value)
         except ValueError:
-            raise UserError(f"--{path}: expected {NUMBERS[hints[part]]}; got {value}.") from None
+            raise UserError(
+                f"--{path}: expected {expected}; got {value or 'nothing'}.") from None
     names = hints[part] == typing.Tuple[str, ...]
     if names and separator and not value.strip().startswith(("(", "'", '"')):
         return f"{flag}={tuple(filter(None, value.split(',')))!r}"

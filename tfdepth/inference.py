@@ -10,7 +10,7 @@ from typing import NamedTuple, Optional
 import numpy as np
 import tensorflow as tf
 
-from tfdepth.checks import UserError, check_shape
+from tfdepth.checks import UserError, check_choice, check_shape
 from tfdepth.data.learned_camera import LEARNED
 from tfdepth.data.neighbours import NeighbourWindow
 from tfdepth.data.pipeline import frame_batches, images_of_files, resize_image
@@ -22,6 +22,7 @@ from tfdepth.runs.folder import RunFolder, load_config
 from tfdepth.runs.scale import describe_scale, scale_of_checkpoint
 from tfdepth.structures import Batch
 from tfdepth.systems import build_system, for_inference
+from tfdepth.systems.base import PRECISIONS
 
 BATCH_SIZE = 8  # images a forward pass
 NO_MOTION = ("the model was trained on stereo pairs alone, or on measured depth, and predicts no "
@@ -276,6 +277,7 @@ def load_predictor(path, precision="float32", calibrated=True):
         checkpoint is left out, with a warning.
     Raises: UserError: if there is no run, no checkpoint, none that is intact, or a damaged scale.
     """
+    check_choice("precision", precision, PRECISIONS)
     config = load_config(path)
     system = build_system(config.system, config.data.offsets, config.data.stereo)
     names = learned_names(RunFolder(path)) if config.data.intrinsics == LEARNED else ()

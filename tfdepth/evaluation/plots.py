@@ -200,8 +200,8 @@ def colour_depth(depth: np.ndarray, low: float, high: float) -> np.ndarray:
 
 
 def _depth_ticks(colours, unit: str) -> Mapping[float, str]:
-    """Inverse depth -> depth as text, near first; none too close to the one before. A range that has
-    not two of `_TICKS` has its ends."""
+    """Inverse depth -> depth as text, near first; none too close to the one before. Of a range that
+    has not two of `_TICKS`, its ends."""
     low, high = colours["vmin"], colours["vmax"]
     ticks = {}
     for metres in _TICKS:
@@ -209,7 +209,10 @@ def _depth_ticks(colours, unit: str) -> Mapping[float, str]:
                 not ticks or min(ticks) - 1 / metres >= 0.06 * (high - low)):
             ticks[1 / metres] = f"{metres:g}{unit}"
     if len(ticks) < 2:
-        ticks = {end: f"{1 / end:.3g}{unit}" for end in (high, low) if end > 0}
+        ends = [end for end in (high, low) if end > 0]
+        texts = ([f"{1 / end:.{digits}f}" for end in ends] for digits in range(1, 9))
+        texts = next((each for each in texts if len(set(each)) == len(ends)), [])  # that differ
+        ticks = {end: text + unit for end, text in zip(ends, texts)}
     return ticks
 
 

@@ -56,19 +56,15 @@ def pad(features, width):
 def reflect(features, width, training=False):
     """As `pad`, but with the mirror image beyond the outermost pixels; in half of tf.pad's time.
 
-    Args: features: H and W are more than `width`. training: bool; True: with a gradient of half the
+    Args: features: H and W are more than `width`, which is not checked. training: bool; True: with a gradient of half the
       time, too, for which TensorFlow keeps the graph, see `tracing.gradients_released`.
     """
-    def of(features):
-        return _mirrored(_mirrored(features, width, axis=2), width, axis=1)
-
-    def gradient(upstream):
-        return tf.raw_ops.MirrorPadGrad(
-            input=upstream, paddings=_on_all_sides(width), mode="REFLECT")
-
-    if training:
-        of = tf.custom_gradient(lambda features, of=of: (of(features), gradient))
-    return of(features)
+    reflected = lambda features: _mirrored(_mirrored(features, width, axis=2), width, axis=1)
+    if not training:
+        return reflected(features)
+    gradient = lambda upstream: tf.raw_ops.MirrorPadGrad(
+        input=upstream, paddings=_on_all_sides(width), mode="REFLECT")
+    return tf.custom_gradient(lambda features: (reflected(features), gradient))(features)
 
 
 def _mirrored(features, width, axis):

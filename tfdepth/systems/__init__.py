@@ -45,9 +45,7 @@ def for_inference(system, precision, size):
     Args: system: System with its variables created. precision: one of PRECISIONS, whatever it has
       itself. size: (height, width), as of `create_variables`.
     Returns: another System, or `system` where it stores them so.
-    Raises: UserError: on an unknown precision.
     """
-    check_choice("precision", precision, PRECISIONS)
     policy = precision.removeprefix("mixed_")
     if policy == system.policy:
         return system
@@ -55,7 +53,7 @@ def for_inference(system, precision, size):
     if system.cameras:
         other.learn_cameras(system.cameras.names)
     other.create_variables(size)
-    for variable, trained in zip(other.variables, system.variables, strict=True):
+    for variable, trained in zip(other.variables, system.variables):
         variable.assign(tf.cast(trained, variable.dtype))
     return other
 

@@ -17,14 +17,15 @@ from tfdepth.structures import Batch, DepthPrediction
 from tfdepth.systems import signs
 
 
-# Of networks: weights and their gradients, motion, disparities, geometry and losses stay float32.
+# Of networks: motion, disparities, geometry and losses stay float32, and so do weights and their
+# gradients in training.
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 
 
 @contextlib.contextmanager
 def computing_in(policy):
-    """Layers that are made in this context have a policy of Keras: one of PRECISIONS, or for weights
-    of the same type bfloat16 or float16."""
+    """Layers that are made in this context have a policy of Keras: one of PRECISIONS, or bfloat16
+    or float16, of weights in that type too."""
     if policy == "float32":  # Keras' own policy, which follows its floatx
         yield
         return

@@ -60,11 +60,11 @@ def benchmark(config, repeats, strategy=None):
     size = config.train.batch_size
     results["step_samples_per_second"] = size / results["step_seconds"]
     results["input_samples_per_second"] = size * batches_per_second(batches, repeats / 4)
-    predictions = _predictions(parts.system, config)
-    batch = {"batch": predictions.pop("inference_batch")}  # apart, not to cool the others' caches
-    results.update(_median_seconds(predictions, repeats))
+    single = _predictions(parts.system, config)
+    several = {"batch": single.pop("inference_batch")}  # in rounds of its own: caches stay warm
+    results.update(_median_seconds(single, repeats))
     results["inference_images_per_second"] = (
-        BATCH_SIZE / _median_seconds(batch, repeats)["batch_seconds"])
+        BATCH_SIZE / _median_seconds(several, repeats)["batch_seconds"])
     results["render_frames_per_second"] = 1.0 / _render_seconds(repeats)
     return results
 
@@ -76,9 +76,10 @@ def compare_precisions(config, precisions, repeats, strategy=None):
     Args: precisions: rows of systems.base.PRECISIONS, the first of which the others are divided by.
       The others: as of `benchmark`.
     Returns: {name: value}: PRECISION_step_seconds, PRECISION_inference_seconds and
-      PRECISION_inference_network_seconds, as of `benchmark`, and PRECISION_inference_batch_seconds
-      of a forward pass of 8 pictures; of all but the first also PRECISION_step_share,
-      PRECISION_inference_share and PRECISION_inference_batch_share of the first one's seconds.
+      PRECISION_inference_network_seconds, as of `benchmark` but with caches that other work has
+      used, and PRECISION_inference_batch_seconds of a forward pass of 8 pictures; of all but the
+      first also PRECISION_step_share, PRECISION_inference_share and
+      PRECISION_inference_batch_share of the first one's seconds.
     Raises: UserError: on an unknown precision, or what else `check_config` refuses.
     """
     strategy = strategy or tf.distribute.get_strategy()

@@ -174,7 +174,7 @@ def naming_lost_workers(strategy):
         if num_workers(strategy) == 1 or isinstance(error, (
                 tf.errors.ResourceExhaustedError, tf.errors.InvalidArgumentError)):
             raise
-        # Or a pool of threads that TensorFlow has in them would complain when Python ends.
+        # They hold a pool of TensorFlow's threads, which would complain when Python ends.
         traceback.clear_frames(error.__traceback__)
         raise WorkerLostError(
             "another worker ended or cannot be reached; the same command, given to all workers, "
