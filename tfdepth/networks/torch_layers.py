@@ -56,8 +56,9 @@ def pad(features, width):
 def reflect(features, width, training=False):
     """As `pad`, but with the mirror image beyond the outermost pixels; in half of tf.pad's time.
 
-    Args: features: H and W are more than `width`, which is not checked. training: bool; True: with a gradient of half the
-      time, too, for which TensorFlow keeps the graph, see `tracing.gradients_released`.
+    Args: features: H and W are more than `width`, which is not checked. training: bool; True: with
+      a gradient of half the time, too, for which TensorFlow keeps the graph, see
+      `tracing.gradients_released`.
     """
     reflected = lambda features: _mirrored(_mirrored(features, width, axis=2), width, axis=1)
     if not training:
