@@ -28,7 +28,7 @@ def test_precisions_are_compared(root, capsys):
     assert found["mixed_bfloat16_step_share"] == pytest.approx(
         found["mixed_bfloat16_step_seconds"] / found["float32_step_seconds"])
     assert benchmark.main([f"--config.data.root={root}", *SMALL, "--precisions=half"]) == 2
-    assert "precision must be one of" in capsys.readouterr().err
+    assert "--precisions must be one of" in capsys.readouterr().err
     assert benchmark.main(["--input", "--precisions=float32"]) == 2
     assert "expected one of them" in capsys.readouterr().err
 

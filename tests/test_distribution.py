@@ -294,7 +294,8 @@ def test_a_lost_worker_leaves_no_pool(monkeypatch):
     "{", '{"cluster": {"ps": ["a:1"], "worker": ["b:1", "c:1"]}}',
     '{"cluster": {"worker": ["a:1", "b"]}, "task": {"type": "worker", "index": 0}}',
     '{"cluster": {"worker": ["a:1", "b:1"]}}',
-    '{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 2}}', "[]"])
+    '{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 2}}', "[]",
+    '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}'])
 def test_bad_clusters(text):
     with pytest.raises(UserError, match="TF_CONFIG: expected JSON as "):
         read_cluster(text)
@@ -304,7 +305,9 @@ def test_clusters():
     jobs = {"chief": ["a:1"], "worker": ["b:1", "c:1"]}
     text = json.dumps({"cluster": jobs, "task": {"type": "worker", "index": "1"}})
     assert read_cluster(text) == (("a:1", "b:1", "c:1"), 2)
-    assert read_cluster("") is read_cluster('{"cluster": {"worker": ["a:1"]}}') is None
+    alone = '{"cluster": {"worker": ["a:1"]}}', '{"task": {"type": "worker", "index": 0}}'
+    assert all(read_cluster(text) is None for text in (
+        "", *alone, '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 0}}'))
 
 
 @pytest.mark.parametrize("devices", ["gpu", "gpu:x", "cpu:0", "cpu:1,2", "tpu", "gpu:99"])

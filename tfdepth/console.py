@@ -5,6 +5,7 @@ import difflib
 import importlib.util
 import os
 import pathlib
+import re
 import sys
 import typing
 
@@ -17,8 +18,6 @@ from tfdepth.stopping import Terminated
 HELP = ("-h", "-help", "--help", "--helpfull", "--helpshort")
 CONFIGS = pathlib.Path(__file__).resolve().parents[1] / "configs"
 DEFAULT_CONFIG = CONFIGS / "sfmlearner.py"
-NUMBERS = {int: (flags.IntegerParser(), "a whole number"),
-           float: (flags.FloatParser(), "a number")}  # by the type of a field of a config
 
 
 def run(text, body, define=None, config=False, arguments=(), argv=None):
@@ -72,7 +71,8 @@ def run(text, body, define=None, config=False, arguments=(), argv=None):
     except (UserError, flags.Error, OSError) as error:
         if verbose:
             raise
-        print(f"{tool}: {' '.join(str(error).split())}", file=sys.stderr)
+        text = _words_of_value(error, values) or str(error)
+        print(f"{tool}: {' '.join(text.split())}", file=sys.stderr)
         return 2
     except RuntimeError as error:
         if verbose or type(error).__module__.split(".")[0] != "tfdepth":
@@ -145,8 +145,7 @@ def load_config_file(chosen):
 
 
 def _check_override(config, argument):
-    """Checks that --config.a.b names a field, and a number where it holds one; puts quotes around
-    the names of a tuple of names."""
+    """Checks that --config.a.b names a field; puts quotes around the names of a tuple of names."""
     flag, separator, value = argument.partition("=")
     path = flag.lstrip("-")
     if not argument.startswith("-") or not path.startswith(("config.", "noconfig.")):
@@ -162,17 +161,22 @@ def _check_override(config, argument):
     if dataclasses.is_dataclass(holder):
         names = ", ".join(field.name for field in dataclasses.fields(holder))
         raise UserError(f"--{path}: expected one of its fields, {names}, behind a dot.")
-    if separator and hints[part] in NUMBERS:
-        parser, expected = NUMBERS[hints[part]]
-        try:
-            parser.parse(value)
-        except ValueError:
-            raise UserError(
-                f"--{path}: expected {expected}; got {value or 'nothing'}.") from None
     names = hints[part] == typing.Tuple[str, ...]
     if names and separator and not value.strip().startswith(("(", "'", '"')):
         return f"{flag}={tuple(filter(None, value.split(',')))!r}"
     return argument
+
+
+def _words_of_value(error, values):
+    """What a flag expected and got, if absl says so of its text; else None."""
+    found = re.match(r"flag --([\w.]+)=(.*?): .*(invalid literal|could not convert|Non-boolean)",
+                     str(error), re.DOTALL)
+    if not found:
+        return None
+    name, value, _ = found.groups()
+    expected = {"int": "a whole number", "float": "a number", "bool": "true or false"}.get(
+        values[name].parser.flag_type(), values[name].parser.syntactic_help)
+    return f"--{name}: expected {expected}; got {value or 'nothing'}."
 
 
 def _print_whole(text):

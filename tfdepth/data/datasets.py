@@ -138,16 +138,16 @@ def split_drives(config: DataConfig, drives: Sequence[Drive]) -> Split:
     Raises:
       UserError: a name that fits no drive (the known ones are listed), or a drive in two roles.
     """
-    validation = named_drives("validation_drives", config.validation_drives, drives)
-    test = named_drives("test_drives", config.test_drives, drives)
-    train = named_drives("train_drives", config.train_drives, drives)
+    validation = named_drives("--config.data.validation_drives", config.validation_drives, drives)
+    test = named_drives("--config.data.test_drives", config.test_drives, drives)
+    train = named_drives("--config.data.train_drives", config.train_drives, drives)
     if not config.train_drives:
         train = {drive.name for drive in drives} - validation - test
     for first, second, both in (("train_drives", "validation_drives", train & validation),
                                 ("train_drives", "test_drives", train & test),
                                 ("validation_drives", "test_drives", validation & test)):
         if both:
-            raise UserError(f"{first} and {second} must not share a drive; both hold "
+            raise UserError(f"--config.data.{first} and {second} must not share a drive; both hold "
                             f"{files.listing(sorted(both))}.")
     return Split(*(tuple(drive for drive in drives if drive.name in names)
                    for names in (train, validation, test)))

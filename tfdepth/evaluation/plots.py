@@ -210,9 +210,9 @@ def _depth_ticks(colours, unit: str) -> Mapping[float, str]:
             ticks[1 / metres] = f"{metres:g}{unit}"
     if len(ticks) < 2:
         ends = [end for end in (high, low) if end > 0]
-        texts = ([f"{1 / end:.{digits}f}" for end in ends] for digits in range(1, 9))
-        texts = next((each for each in texts if len(set(each)) == len(ends)), [])  # that differ
-        ticks = {end: text + unit for end, text in zip(ends, texts)}
+        span = 1 / min(ends) - 1 / max(ends) if ends else 0.0
+        digits = max(0, 1 - int(np.floor(np.log10(span)))) if span > 0 else 2  # to a tenth of it
+        ticks = {end: f"{1 / end:.{digits}f}{unit}" for end in ends}
     return ticks
 
 

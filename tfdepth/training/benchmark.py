@@ -6,11 +6,13 @@ import time
 import numpy as np
 import tensorflow as tf
 
+from tfdepth.checks import check_choice
 from tfdepth.data import synthetic, synthetic_render, synthetic_world
 from tfdepth.inference import BATCH_SIZE, Predictor
 from tfdepth.networks.rematerialization import rematerialization
 from tfdepth.runs.config import check_config
 from tfdepth.systems import for_inference
+from tfdepth.systems.base import PRECISIONS
 from tfdepth.training.distribution import distributed_batches
 from tfdepth.training.input_benchmark import batches_per_second
 from tfdepth.training.preparation import prepare
@@ -84,6 +86,8 @@ def compare_precisions(config, precisions, repeats, strategy=None):
     """
     strategy = strategy or tf.distribute.get_strategy()
     runs = {}
+    for precision in precisions:
+        check_choice("--precisions", precision, PRECISIONS)
     for precision in precisions:
         own = dataclasses.replace(
             config, train=dataclasses.replace(config.train, precision=precision))
