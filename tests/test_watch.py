@@ -267,6 +267,8 @@ def test_a_run_that_collapses_is_told_within_240_steps(tmp_path, capsys):
     lines = run(root, tmp_path / "collapsed", 100.0, rate=0.2)
     assert lines[-1]["watch/depth_spread"] < 0.005
     warned = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
+    # At this rate motion runs away, too: on some machines to just above the limit of what is told.
+    warned = [line for line in warned if "outside the neighbouring frames" not in line]
     assert len(warned) == 1 and warned[0].startswith("warning: step 2")
     assert "depth is the same" in warned[0]
     assert "watch/depth_spread" in warned[0] and "--config.optimizer.learning_rate" in warned[0]
