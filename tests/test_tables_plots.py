@@ -121,12 +121,12 @@ def test_colour_bars_have_numbers_that_do_not_meet(tmp_path):
     """Of a narrow range too; those at the ends of a bar lie within it."""
     narrow = picture(depth=np.linspace(2.341, 2.345, 6656).reshape(64, 104),
                      others={"one": np.ones([32, 104])}, true_depth=np.full([64, 208], 2.35))
-    for changes, wanted in (({}, ["1.6 m", "4.7 m"]), ({"true_depth": None}, ["2.3410", "2.3450"]),
-                            ({"true_depth": narrow.depth}, ["2.3410 m", "2.3450 m"]),
+    for changes, wanted in (({}, ["1.57 m", "4.7 m"]), ({"true_depth": None}, ["2.341", "2.345"]),
+                            ({"true_depth": narrow.depth}, ["2.341 m", "2.345 m"]),
                             ({"depth": 1e4 * narrow.depth, "true_depth": None},
                              ["23410", "23450"]),
                             ({"depth": np.linspace(0.849, 0.851, 64)[:, np.newaxis],
-                              "true_depth": None}, ["0.8490", "0.8510"])):
+                              "true_depth": None}, ["0.849", "0.851"])):
         figure = plots.draw_depth_panel([narrow._replace(**changes)])
         plots.write_figure(tmp_path / "narrow.png", figure)
         bars = [axes for axes in figure.axes if axes.get_yticklabels()]

@@ -267,8 +267,13 @@ def test_a_run_that_collapses_is_told_within_240_steps(tmp_path, capsys):
     lines = run(root, tmp_path / "collapsed", 100.0, rate=0.2)
     assert lines[-1]["watch/depth_spread"] < 0.005
     warned = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
-    # At this rate motion runs away, too: on some machines to just above the limit of what is told.
-    warned = [line for line in warned if "outside the neighbouring frames" not in line]
+    # At this rate motion runs away, too, by rounding to below or above what is told of: the log says.
+    shares = [line["watch/outside_share"] for line in lines]
+    window = watch.WINDOW_STEPS // 20 + 1
+    away = any(np.median(shares[k:k + window]) > 0.5 for k in range(len(shares) - window + 1))
+    outside = [line for line in warned if "outside the neighbouring frames" in line]
+    assert len(outside) == away
+    warned = [line for line in warned if line not in outside]
     assert len(warned) == 1 and warned[0].startswith("warning: step 2")
     assert "depth is the same" in warned[0]
     assert "watch/depth_spread" in warned[0] and "--config.optimizer.learning_rate" in warned[0]

@@ -275,7 +275,8 @@ def load_predictor(path, precision="float32", calibrated=True):
     Args: precision: of its networks, whatever they were trained in; see systems.base.PRECISIONS.
       calibrated: whether it speaks in metres where its scale was measured; a scale of another
         checkpoint is left out, with a warning.
-    Raises: UserError: if there is no run, no checkpoint, none that is intact, or a damaged scale.
+    Raises: UserError: on an unknown precision; if there is no run, no checkpoint, none that is
+      intact, or a damaged scale.
     """
     check_choice("precision", precision, PRECISIONS)
     config = load_config(path)

@@ -210,10 +210,21 @@ def _depth_ticks(colours, unit: str) -> Mapping[float, str]:
             ticks[1 / metres] = f"{metres:g}{unit}"
     if len(ticks) < 2:
         ends = [end for end in (high, low) if end > 0]
-        span = 1 / min(ends) - 1 / max(ends) if ends else 0.0
-        digits = max(0, 1 - int(np.floor(np.log10(span)))) if span > 0 else 2  # to a tenth of it
-        ticks = {end: f"{1 / end:.{digits}f}{unit}" for end in ends}
+        texts = tick_texts([1 / end for end in ends])
+        ticks = {end: text + unit for end, text in zip(ends, texts)}
     return ticks
+
+
+def tick_texts(values: Sequence[float]) -> Sequence[str]:
+    """Ascending numbers as texts of as few significant digits, three at least, as keep each to a
+    tenth of the smallest distance between two."""
+    tenth = 0.1 * np.min(np.diff(values)) if len(values) > 1 else np.inf
+    for digits in range(3, 18):
+        texts = [np.format_float_positional(value, digits, fractional=False, trim="-")
+                 for value in values]
+        if np.all(np.abs(np.subtract([float(text) for text in texts], values)) <= tenth):
+            break
+    return texts
 
 
 def draw_trajectories(true_world_from_camera: Optional[np.ndarray],

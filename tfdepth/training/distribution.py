@@ -92,16 +92,14 @@ def read_cluster(text):
         addresses = [address for job in JOBS for address in jobs.get(job, [])]
         if set(jobs) - set(JOBS) or not all(":" in address for address in addresses):
             raise ValueError
-        if not addresses or len(addresses) < 2 and "task" not in fields:
-            return None
-        kind, index = fields["task"]["type"], int(fields["task"]["index"])
-        index = range(len(jobs[kind]))[index] + (kind == "worker") * len(jobs.get("chief", []))
-        if len(addresses) < 2:
-            return None
+        index = 0
+        if len(addresses) > 1 or addresses and "task" in fields:  # which one alone may leave out
+            kind, index = fields["task"]["type"], int(fields["task"]["index"])
+            index = range(len(jobs[kind]))[index] + (kind == "worker") * len(jobs.get("chief", []))
     except (ValueError, KeyError, TypeError, AttributeError, IndexError):
         raise UserError(f"TF_CONFIG: expected JSON as {TF_CONFIG}, with jobs chief and worker "
                         f"alone; found {text[:200]}") from None
-    return Cluster(tuple(addresses), index)
+    return Cluster(tuple(addresses), index) if len(addresses) > 1 else None
 
 
 def _cluster_strategy(cluster, with_gpus):

@@ -1,7 +1,7 @@
 """Trials of a search as lines through parallel axes: one a field, the last one the score."""
 import numpy as np
 
-from tfdepth.evaluation.plots import PALETTE
+from tfdepth.evaluation.plots import PALETTE, tick_texts
 from tfdepth.tuning.ranges import short_names
 
 _BEST, _GIVEN = PALETTE[1], "black"
@@ -94,8 +94,4 @@ class _Axis:
             values = tens if len(tens) > 1 else [10**self._low, *tens, 10**self._high]
         else:
             values = np.linspace(self._low, self._high, 5)
-        for digits in range(3, 18):  # scores of trials may be close
-            texts = [f"{value:.{digits}g}" for value in values]
-            if len(set(texts)) == len(texts):
-                break
-        return [(self.height(value), text) for value, text in zip(values, texts)]
+        return [(self.height(value), text) for value, text in zip(values, tick_texts(values))]
