@@ -84,6 +84,17 @@ def test_sample_names_are_those_of_the_batch(root):
             assert images[drive][int(frame)] in paths
 
 
+@pytest.mark.parametrize("size", [(192, 640), (130, 417), (375, 500), (400, 1300), (3, 7)])
+def test_resized_pictures_are_tensorflows(size):
+    """But for their rounding, which float32's rounding of rows decides near the middle."""
+    pictures = np.random.default_rng(1).integers(0, 256, (2, 375, 1242, 3), np.uint8)
+    expected = tf.image.resize(pictures, size, antialias=True).numpy()
+    found = pipeline.resize_image(pictures, size).numpy()
+    assert found.dtype == np.uint8
+    assert np.abs(found - expected).max() < 0.505
+    np.testing.assert_array_equal(pipeline.resize_image(pictures[1], size), found[1])
+
+
 def test_camera_follows_the_resize(root):
     source = source_of(root)
     batch = take(pipeline.evaluation_batches(source, 9), 1)[0]

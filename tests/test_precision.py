@@ -1,10 +1,13 @@
 """Networks in half precision: what stays float32, and that the loss is nearly the same."""
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from tfdepth.checks import UserError
 from tfdepth.inference import load_predictor
+from tfdepth.networks.batch_norm import BatchNormalization, fold
 from tfdepth.structures import Batch
 from tfdepth.systems import SYSTEMS, build_system, for_inference
 from tfdepth.systems.base import computing_in
@@ -20,6 +23,7 @@ SMALL = dict(encoder="resnet18", decoder_width=64)
 CONFIGS = [SfMLearnerConfig(loss_weights=SfMLearnerWeights(explainability=0.2)), Monodepth2Config(),
            GeoNetConfig(depth_network="dispnet", attention="constraint"),
            IdceHamConfig(attention_at="features"), BtsConfig(**SMALL), HmaDepthConfig(**SMALL)]
+IDS = [type(config).__name__ for config in CONFIGS]
 
 
 def batch_of(num_sources):
@@ -32,15 +36,26 @@ def batch_of(num_sources):
                  tf.random.uniform([2, *SIZE, 1], 2, 30, seed=1))
 
 
+def draw_statistics(system):
+    """As if trained: batch normalisations that do something."""
+    random = np.random.default_rng(5)
+    for layer in system.submodules:
+        if isinstance(layer, BatchNormalization):
+            for variable in layer.weights:
+                positive = any(name in variable.name for name in ("gamma", "variance"))
+                variable.assign(random.uniform(0.7 if positive else -0.2, 1.4 if positive else 0.2,
+                                               variable.shape))
+
+
 def test_all_systems_are_tried():
     assert {type(config) for config in CONFIGS} == set(SYSTEMS)
 
 
 @pytest.mark.parametrize("half", ["bfloat16", pytest.param("float16", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: type(config).__name__)
+@pytest.mark.parametrize("config", CONFIGS, ids=IDS)
 def test_networks_in_half_precision(config, half):
     """float16 is slow on CPUs, which have no kernels of their own for it."""
-    losses = []
+    losses, systems = [], []
     offsets = () if SYSTEMS[type(config)].learns_from_depth else (-1, 1)
     batch = batch_of(len(offsets))
     for precision in ("float32", f"mixed_{half}"):
@@ -51,6 +66,8 @@ def test_networks_in_half_precision(config, half):
         kernels = {layer.compute_dtype for layer in system._flatten_layers()
                    if isinstance(layer, tf.keras.layers.Conv2D)}
         assert (half in kernels) == (precision != "float32")
+        draw_statistics(system)
+        systems.append(system)
         with tf.GradientTape() as tape:
             prediction = system.forward(batch, training=True)
             losses.append(system.total_loss(system.loss_terms(batch, prediction)))
@@ -60,12 +77,42 @@ def test_networks_in_half_precision(config, half):
         assert all(np.isfinite(gradient).all() for gradient in gradients if gradient is not None)
     np.testing.assert_allclose(losses[1], losses[0], rtol=5e-3)
     assert losses[1] != losses[0]
-    predicts = for_inference(system, f"mixed_{half}", SIZE)
+    predicts = for_inference(systems[1], f"mixed_{half}", SIZE)
     stored = [layer.kernel.dtype for layer in predicts._flatten_layers()
               if isinstance(layer, tf.keras.layers.Conv2D)]
     assert half in stored and stored.count(half) > stored.count("float32")
-    found, expected = (each.forward(batch, training=False) for each in (predicts, system))
-    tf.nest.map_structure(np.testing.assert_array_equal, found, expected)
+    whole, mixed, found = (each.forward(batch, training=False).scene.depth
+                           for each in (*systems, predicts))
+    error = lambda depth: np.abs(np.log(depth / whole)).mean()
+    assert error(found) < 2 * error(mixed)  # of five seeds 0.65 to 1.94 of it, GeoNet's
+
+
+# All but those behind an activation, and HAM's, which are float32 in any case.
+@pytest.mark.parametrize("config, num_folded", zip(
+    [dataclasses.replace(CONFIGS[0], normalization="batch"), *CONFIGS[1:]],
+    [40, 40, 49, 52, 25, 31]), ids=IDS)
+def test_folded_batch_norm_is_the_same(config, num_folded, request):
+    request.addfinalizer(lambda: tf.keras.backend.set_floatx("float32"))
+    tf.keras.backend.set_floatx("float64")
+    offsets = () if SYSTEMS[type(config)].learns_from_depth else (-1, 1)
+    batch = Batch(*(None if each is None else tf.cast(each, tf.float64)
+                    for each in batch_of(len(offsets))))
+    system = build_system(config, offsets)
+    system.create_variables(SIZE)
+    draw_statistics(system)
+    expected = system.forward(batch, training=False)
+    values = {variable.ref(): tf.convert_to_tensor(variable) for variable in system.variables}
+    fold(system, values)
+    for variable in system.variables:
+        variable.assign(values[variable.ref()])
+    folded = [layer for layer in system.submodules
+              if isinstance(layer, BatchNormalization) and layer.folded]
+    assert len(folded) == num_folded
+    for norm in folded:  # looked at no more
+        norm.moving_mean.assign(np.nan * norm.moving_mean)
+    found = system.forward(batch, training=False)
+    tf.nest.map_structure(lambda found, expected: np.testing.assert_allclose(
+        found, expected, rtol=1e-9, atol=1e-12), found, expected)
 
 
 def test_systems_to_predict():
@@ -78,10 +125,13 @@ def test_systems_to_predict():
     assert for_inference(whole, "float32", SIZE) is whole
     half = for_inference(whole, "mixed_bfloat16", SIZE)
     assert len(system.variables) == len(whole.variables) == len(half.variables)
-    for trained, other, rounded in zip(system.variables, whole.variables, half.variables):
+    for trained, other in zip(system.variables, whole.variables):
         np.testing.assert_array_equal(other, trained, err_msg=trained.name)
+    for trained, rounded in zip(system.depth_decoder.variables, half.depth_decoder.variables):
         np.testing.assert_array_equal(
             rounded, tf.cast(trained, rounded.dtype), err_msg=trained.name)
+    with pytest.raises(ValueError, match="one that can be trained; its weights are bfloat16"):
+        for_inference(half, "float32", SIZE)
     np.testing.assert_array_equal(half.cameras.variables[0], system.cameras.variables[0])
     assert half.cameras.names == ("drive",)
 

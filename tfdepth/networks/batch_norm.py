@@ -1,4 +1,5 @@
-"""Batch normalisation, its statistics of one replica's samples or of all."""
+"""Batch normalisation, its statistics of one replica's samples or of all; and without any, once it
+is folded into the convolutions before it."""
 import contextlib
 
 import tensorflow as tf
@@ -18,13 +19,19 @@ def synchronized_batch_norm(synchronized=True):
         _synchronized.pop()
 
 
-def batch_norm(**options):
+def batch_norm(after=None, **options):
     """A batch normalisation with these options, made in the scope of the strategy that it will run
-    under; one replica's is Keras' fused one, which is faster."""
+    under; one replica's is Keras' fused one, which is faster.
+
+    Args: after: the convolution without bias or activation whose result it alone sees, if it sees
+      one's; so that `fold` can make one of both.
+    """
     several = tf.distribute.get_strategy().num_replicas_in_sync > 1
     kind = (SynchronizedBatchNormalization if _synchronized[-1] and several
             else BatchNormalization)
-    return kind(**options)
+    norm = kind(**options)
+    norm.convolution = lambda: after  # in a function: it is no part of this layer
+    return norm
 
 
 def moving_statistics(model):
@@ -34,8 +41,34 @@ def moving_statistics(model):
             for variable in (layer.moving_mean, layer.moving_variance)]
 
 
+def fold(model, values):
+    """Has the convolutions of a model do what normalisation after them does in inference, but for
+    adding a number to each channel. The model cannot be trained any more.
+
+    Args: model: with its variables created. values: {reference of a variable: tensor}, the values
+      that its variables will be given, which are changed.
+    """
+    for norm in model.submodules:
+        if not isinstance(norm, BatchNormalization) or norm.convolution() is None:
+            continue
+        kernel = norm.convolution().kernel.ref()
+        scale = tf.math.rsqrt(values[norm.moving_variance.ref()] + norm.epsilon)
+        if norm.scale:
+            scale *= values[norm.gamma.ref()]
+        values[norm.beta.ref()] -= scale * values[norm.moving_mean.ref()]
+        transposed = isinstance(norm.convolution(), tf.keras.layers.Conv2DTranspose)
+        values[kernel] *= scale[:, tf.newaxis] if transposed else scale
+        norm.folded = True
+
+
 class BatchNormalization(tf.keras.layers.BatchNormalization):
     """Keras' layer, whose running statistics stay when a result is computed again."""
+    folded = False  # whether a convolution does the rest, see `fold`
+
+    def call(self, inputs, training=False):
+        if self.folded:
+            return tf.nn.bias_add(inputs, tf.cast(self.beta, inputs.dtype))
+        return super().call(inputs, training=training)
 
     @property
     def momentum(self):

@@ -36,8 +36,8 @@ class Convolution(tf.keras.layers.Layer):
                                 bias_initializer=tf.keras.initializers.Constant(initial_bias))
         self.normalization = None
         if normalization == "batch":
-            self.normalization = batch_norm(momentum=momentum, epsilon=1e-3, scale=False,
-                                            name=name, dtype=dtype)
+            self.normalization = batch_norm(self.convolution, momentum=momentum, epsilon=1e-3,
+                                            scale=False, name=name, dtype=dtype)
         self.activation = tf.keras.activations.get(activation)
 
     def call(self, features, training=False):

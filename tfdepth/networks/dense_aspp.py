@@ -25,9 +25,9 @@ def output_convolution(channels, kernel=3):
     return convolution(channels, kernel, "sigmoid", tf.keras.backend.floatx())
 
 
-def decoder_norm(epsilon=1.1e-5):
+def decoder_norm(after=None, epsilon=1.1e-5):
     """Batch normalisation of the decoders, its statistics averaged over a hundred steps."""
-    return batch_normalization(momentum=0.99, epsilon=epsilon)
+    return batch_normalization(after, momentum=0.99, epsilon=epsilon)
 
 
 class UpConvolution(RecomputedLayer):
@@ -58,7 +58,7 @@ class AtrousBlock(RecomputedLayer):
         super().__init__()
         self.leading_norm = decoder_norm() if leading_norm else None
         self.inner = convolution(2 * channels, 1, activation=None)
-        self.inner_norm = decoder_norm(epsilon=1e-5)
+        self.inner_norm = decoder_norm(self.inner, epsilon=1e-5)
         self.dilated = _DilatedConvolution(channels, rate)
 
     def call(self, features, training=False):

@@ -47,7 +47,8 @@ class DenseNet(tf.keras.Model):
             widths.append(before + count * growth)
             before = widths[-1] // 2
         self.channels = (first, first, widths[0] // 2, widths[1] // 2, widths[3])
-        self.conv0, self.norm0 = _convolution(first, 7, 2), batch_normalization()
+        self.conv0 = _convolution(first, 7, 2)
+        self.norm0 = batch_normalization(self.conv0)
         self.denseblock1, self.denseblock2, self.denseblock3, self.denseblock4 = (
             {f"denselayer{k + 1}": _DenseLayer(growth) for k in range(count)} for count in counts)
         self.transition1, self.transition2, self.transition3 = (
@@ -73,8 +74,9 @@ class _DenseLayer(RecomputedLayer):
 
     def __init__(self, growth):
         super().__init__()
-        self.norm1, self.norm2 = batch_normalization(), batch_normalization()
-        self.conv1, self.conv2 = _convolution(BOTTLENECK * growth, 1), _convolution(growth, 3)
+        conv1 = _convolution(BOTTLENECK * growth, 1)
+        self.norm1, self.norm2 = batch_normalization(), batch_normalization(conv1)
+        self.conv1, self.conv2 = conv1, _convolution(growth, 3)
 
     def call(self, features, training=False):
         features = self.conv1(tf.nn.relu(self.norm1(features, training=training)))

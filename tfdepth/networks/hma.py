@@ -97,7 +97,7 @@ class _AttentionModule(RecomputedLayer):
     def __init__(self, channels):
         super().__init__()
         self.convs = [convolution(channels, activation=None) for _ in range(2)]
-        self.norms = [decoder_norm() for _ in range(2)]
+        self.norms = [decoder_norm(conv) for conv in self.convs]
         self.last = tf.keras.layers.Conv2D(                                # with a bias, at first 0
             1, 1, activation="sigmoid", dtype=tf.keras.backend.floatx())
 

@@ -39,7 +39,8 @@ class _Bottleneck(tf.keras.layers.Layer):
         channels = input_shape[-1]
         self.convolutions = [_convolution(channels // 4, 1), _convolution(channels // 4, 3),
                              _convolution(channels, 1)]
-        self.norms = [batch_normalization(), batch_normalization(), batch_normalization("zeros")]
+        self.norms = [batch_normalization(convolution, gamma) for convolution, gamma in
+                      zip(self.convolutions, ("ones", "ones", "zeros"))]
         super().build(input_shape)
 
     def call(self, features, training=False):

@@ -45,7 +45,7 @@ class ResNet(tf.keras.Model):
         self._mean, self._std = mean, std
         self.channels = (64, *(width * (4 if kind.bottleneck else 1) for width in WIDTHS))
         self.conv1 = _convolution(64, 7, 2)
-        self.bn1 = batch_normalization()
+        self.bn1 = batch_normalization(self.conv1)
         stages = []
         before = 64
         for stage, (count, width) in enumerate(zip(kind.counts, WIDTHS)):
@@ -81,14 +81,16 @@ class _Block(RecomputedLayer):
             width *= kind.widening
             self.conv1 = _convolution(width, 1)
             self.conv2 = _convolution(width, 3, stride, kind.groups)
-            self.conv3, self.bn3 = _convolution(channels, 1), batch_normalization()
+            self.conv3 = _convolution(channels, 1)
+            self.bn3 = batch_normalization(self.conv3)
         else:
             self.conv1, self.conv2 = _convolution(width, 3, stride), _convolution(width, 3)
-        self.bn1, self.bn2 = batch_normalization(), batch_normalization()
+        self.bn1, self.bn2 = batch_normalization(self.conv1), batch_normalization(self.conv2)
         self.bottleneck = kind.bottleneck
         self.downsample = []                                               # convolution, norm
         if stride > 1 or channels_in != channels:
-            self.downsample = [_convolution(channels, 1, stride), batch_normalization()]
+            convolution = _convolution(channels, 1, stride)
+            self.downsample = [convolution, batch_normalization(convolution)]
 
     def call(self, features, training=False):
         shortcut = features

@@ -92,9 +92,13 @@ def max_pool(features, training=False):
         return recomputed(pool, features)
 
 
-def batch_normalization(gamma="ones", momentum=0.9, epsilon=1e-5, dtype=None):
-    """Batch normalisation with PyTorch's constants; `gamma`: initialiser of the scale."""
-    return batch_norm(momentum=momentum, epsilon=epsilon, gamma_initializer=gamma, dtype=dtype)
+def batch_normalization(after=None, gamma="ones", momentum=0.9, epsilon=1e-5, dtype=None):
+    """Batch normalisation with PyTorch's constants.
+
+    Args: after: as of `batch_norm`. gamma: initialiser of the scale. Others: as of Keras' layer.
+    """
+    return batch_norm(after, momentum=momentum, epsilon=epsilon, gamma_initializer=gamma,
+                      dtype=dtype)
 
 
 def upsample_nearest(features):

@@ -2,7 +2,7 @@
 import tensorflow as tf
 
 from tfdepth.checks import check_choice
-from tfdepth.networks.batch_norm import synchronized_batch_norm
+from tfdepth.networks.batch_norm import fold, synchronized_batch_norm
 from tfdepth.systems.base import PRECISIONS, computing_in
 from tfdepth.systems.bts import Bts, BtsConfig
 from tfdepth.systems.geonet import GeoNet, GeoNetConfig
@@ -40,21 +40,30 @@ def for_inference(system, precision, size):
     """A system with the weights that another has now, to predict and not to train.
 
     Weights are stored in the type that networks compute in: half the memory, and no call has to
-    round them. Predictions are the same, bit for bit.
+    round them. There, batch normalisation is folded into the convolutions before it, which
+    TensorFlow itself does in float32 alone: predictions differ by the rounding of that type.
 
-    Args: system: System with its variables created. precision: one of PRECISIONS, whatever it has
-      itself. size: (height, width), as of `create_variables`.
+    Args: system: System of `build_system` with its variables created. precision: one of PRECISIONS,
+      whatever it has itself. size: (height, width), as of `create_variables`.
     Returns: another System, or `system` where it stores them so.
+    Raises: ValueError: if `system` is itself one that only predicts.
     """
     policy = precision.removeprefix("mixed_")
     if policy == system.policy:
         return system
+    if system.policy not in PRECISIONS:
+        raise ValueError(f"`system` must be one that can be trained; its weights are "
+                         f"{system.policy}.")
     other = _build(system.config, system.offsets, system.stereo, policy)
     if system.cameras:
         other.learn_cameras(system.cameras.names)
     other.create_variables(size)
-    for variable, trained in zip(other.variables, system.variables):
-        variable.assign(tf.cast(trained, variable.dtype))
+    values = {variable.ref(): tf.convert_to_tensor(trained)
+              for variable, trained in zip(other.variables, system.variables)}
+    if policy != "float32":
+        fold(other, values)
+    for variable in other.variables:
+        variable.assign(tf.cast(values[variable.ref()], variable.dtype))
     return other
 
 
