@@ -95,6 +95,13 @@ def test_resized_pictures_are_tensorflows(size):
     np.testing.assert_array_equal(pipeline.resize_image(pictures[1], size), found[1])
 
 
+def test_a_resize_to_the_same_size_changes_nothing():
+    picture = np.random.default_rng(1).integers(0, 256, (375, 1242, 3), np.uint8)
+    resize = tf.function(lambda picture: pipeline.resize_image(picture, (375, 1242)),
+                         input_signature=[tf.TensorSpec([None, None, 3], tf.uint8)])
+    np.testing.assert_array_equal(resize(picture), picture)
+
+
 def test_camera_follows_the_resize(root):
     source = source_of(root)
     batch = take(pipeline.evaluation_batches(source, 9), 1)[0]

@@ -8,6 +8,7 @@ import tensorflow as tf
 from tfdepth.checks import UserError
 from tfdepth.inference import load_predictor
 from tfdepth.networks.batch_norm import BatchNormalization, fold
+from tfdepth.networks.torch_layers import SymmetricConvolution, batch_normalization
 from tfdepth.structures import Batch
 from tfdepth.systems import SYSTEMS, build_system, for_inference
 from tfdepth.systems.base import computing_in
@@ -23,7 +24,6 @@ SMALL = dict(encoder="resnet18", decoder_width=64)
 CONFIGS = [SfMLearnerConfig(loss_weights=SfMLearnerWeights(explainability=0.2)), Monodepth2Config(),
            GeoNetConfig(depth_network="dispnet", attention="constraint"),
            IdceHamConfig(attention_at="features"), BtsConfig(**SMALL), HmaDepthConfig(**SMALL)]
-IDS = [type(config).__name__ for config in CONFIGS]
 
 
 def batch_of(num_sources):
@@ -52,7 +52,7 @@ def test_all_systems_are_tried():
 
 
 @pytest.mark.parametrize("half", ["bfloat16", pytest.param("float16", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("config", CONFIGS, ids=IDS)
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: type(config).__name__)
 def test_networks_in_half_precision(config, half):
     """float16 is slow on CPUs, which have no kernels of their own for it."""
     losses, systems = [], []
@@ -84,13 +84,19 @@ def test_networks_in_half_precision(config, half):
     whole, mixed, found = (each.forward(batch, training=False).scene.depth
                            for each in (*systems, predicts))
     error = lambda depth: np.abs(np.log(depth / whole)).mean()
-    assert error(found) < 2 * error(mixed)  # of five seeds 0.65 to 1.94 of it, GeoNet's
+    assert error(found) < 4 * error(mixed)  # of five seeds 0.65 to 1.94 of it, GeoNet's
+    folded = [[layer.folded for layer in each.submodules if isinstance(layer, BatchNormalization)]
+              for each in (*systems, predicts)]
+    assert not any(folded[0] + folded[1]) and any(folded[2]) == bool(folded[2])
 
 
-# All but those behind an activation, and HAM's, which are float32 in any case.
-@pytest.mark.parametrize("config, num_folded", zip(
-    [dataclasses.replace(CONFIGS[0], normalization="batch"), *CONFIGS[1:]],
-    [40, 40, 49, 52, 25, 31]), ids=IDS)
+# Not folded are those that follow an activation, a concatenation or a sum, and HAM's, which are
+# float32 in any case.
+@pytest.mark.parametrize("config, num_folded", [
+    (SfMLearnerConfig(normalization="batch"), 35), (GeoNetConfig(), 84),
+    (Monodepth2Config(encoder="resnext50"), 106), (IdceHamConfig(attention_at="features"), 52),
+    (BtsConfig(encoder="densenet121", decoder_width=64), 64), (HmaDepthConfig(**SMALL), 31)],
+    ids=lambda value: type(value).__name__ if dataclasses.is_dataclass(value) else "")
 def test_folded_batch_norm_is_the_same(config, num_folded, request):
     request.addfinalizer(lambda: tf.keras.backend.set_floatx("float32"))
     tf.keras.backend.set_floatx("float64")
@@ -113,6 +119,12 @@ def test_folded_batch_norm_is_the_same(config, num_folded, request):
     found = system.forward(batch, training=False)
     tf.nest.map_structure(lambda found, expected: np.testing.assert_allclose(
         found, expected, rtol=1e-9, atol=1e-12), found, expected)
+
+
+@pytest.mark.parametrize("options", [dict(bias=True), dict(activation="relu", bias=False)])
+def test_only_plain_convolutions_can_be_folded_into(options):
+    with pytest.raises(ValueError, match="`after` must be a convolution without bias"):
+        batch_normalization(SymmetricConvolution(4, 3, **options))
 
 
 def test_systems_to_predict():

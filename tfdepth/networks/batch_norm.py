@@ -1,5 +1,5 @@
-"""Batch normalisation, its statistics of one replica's samples or of all; and without any, once it
-is folded into the convolutions before it."""
+"""Batch normalisation, its statistics of one replica's samples or of all; and how it is folded into
+the convolutions before it."""
 import contextlib
 
 import tensorflow as tf
@@ -23,9 +23,13 @@ def batch_norm(after=None, **options):
     """A batch normalisation with these options, made in the scope of the strategy that it will run
     under; one replica's is Keras' fused one, which is faster.
 
-    Args: after: the convolution without bias or activation whose result it alone sees, if it sees
-      one's; so that `fold` can make one of both.
+    Args: after: the convolution, without bias or activation, whose result goes to this layer and
+      nowhere else, so that `fold` can make one of both; None: there is none.
+    Raises: ValueError: if the convolution has a bias or an activation.
     """
+    if (getattr(after, "use_bias", False)
+            or getattr(after, "activation", None) not in (None, tf.keras.activations.linear)):
+        raise ValueError("`after` must be a convolution without bias and activation.")
     several = tf.distribute.get_strategy().num_replicas_in_sync > 1
     kind = (SynchronizedBatchNormalization if _synchronized[-1] and several
             else BatchNormalization)
@@ -42,8 +46,8 @@ def moving_statistics(model):
 
 
 def fold(model, values):
-    """Has the convolutions of a model do what normalisation after them does in inference, but for
-    adding a number to each channel. The model cannot be trained any more.
+    """Moves the scale of each normalisation into the kernel of the convolution before it; a number
+    for each channel is left to be added. From then on the model can only predict.
 
     Args: model: with its variables created. values: {reference of a variable: tensor}, the values
       that its variables will be given, which are changed.
@@ -63,7 +67,8 @@ def fold(model, values):
 
 class BatchNormalization(tf.keras.layers.BatchNormalization):
     """Keras' layer, whose running statistics stay when a result is computed again."""
-    folded = False  # whether a convolution does the rest, see `fold`
+    convolution = staticmethod(lambda: None)  # -> `after` of `batch_norm`
+    folded = False  # whether the convolution does the rest, see `fold`
 
     def call(self, inputs, training=False):
         if self.folded:

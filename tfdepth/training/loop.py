@@ -84,13 +84,14 @@ def _train(config, workdir, strategy, share, stack):
         data = tf.Variable(fingerprint(source), trainable=False, dtype=tf.int64)
     first_stage = first_stage_of(config)
     begins = not list_steps(RunFolder(workdir).checkpoints)
+    if (chief and begins and config.train.precision == "mixed_float16"
+            and not tf.config.get_visible_devices("GPU")):
+        print("warning: --config.train.precision: mixed_float16 is for GPUs; CPUs compute it more "
+              "slowly than float32, and mixed_bfloat16 faster where they have AVX512-BF16",
+              file=sys.stderr)
     if begins and config.train.frozen and not (config.train.init_from or first_stage):
         print("warning: --config.train.frozen: variables keep random values, as "
               "--config.train.init_from names no run to start from", file=sys.stderr)
-    if config.train.precision == "mixed_float16" and not tf.config.get_visible_devices("GPU"):
-        print("warning: --config.train.precision: mixed_float16 is for GPUs, CPUs without kernels "
-              "for it are slower than in float32; for them there is mixed_bfloat16",
-              file=sys.stderr)
     if begins and config.train.init_from and not first_stage:
         print(start_from(config.train.init_from, system, config.train.init_except))
     validation = (Validation(system, parts.validation, config, strategy) if parts.validation
@@ -151,8 +152,7 @@ def _train(config, workdir, strategy, share, stack):
             watch.add(step, signs)
         values = progress.line(result.gradient_norm)
         log.scalars(step, {**values, **signs})
-        shown = {name: f"{values[name]:.4g}" for name in (*result.terms, "samples_per_second")
-                 if values[name] != 0}  # a term that does not apply is
+        shown = {name: f"{values[name]:.4g}" for name in (*result.terms, "samples_per_second")}
         bar.set_postfix(shown)
         if chief and not sys.stdout.isatty():  # a file, or the log of a cluster's job
             print(f"step {step} of {last}:", ", ".join(map(" ".join, shown.items())), flush=True)
