@@ -73,7 +73,7 @@ def test_hma_depth_learns_measured_depth(encoder, tmp_path):
     workdir = tmp_path / encoder
     assert train.main([f"--workdir={workdir}", "--config=configs/hma_depth.py",
                        f"--config.system.encoder={encoder}", "--config.train.steps=600",
-                       "--config.optimizer.decay_epochs=(2.8,)", BFLOAT16]) == 0
+                       "--config.optimizer.decay_epochs=(1.4,)", BFLOAT16]) == 0
     found = scores(workdir)["depth_metres"]
     assert found["HmaDepth"]["abs_rel"] <= 0.5 * found["per-pixel training mean"]["abs_rel"]
 

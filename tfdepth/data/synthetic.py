@@ -40,22 +40,22 @@ _MAX_DEPTH = 255.99  # metres; farther ones do not fit into KITTI's 16 bits
 
 class DriveSpec(NamedTuple):
     """One drive of a set."""
-    name: str           # two digits, the sequence's folder
+    name: str           # two digits or three, the sequence's folder
     seed: int           # of its world
     with_movers: bool   # whether cars and people move through it
     handheld: bool = False  # whether its camera swings as one held by hand, not as on a car
 
 
 # Many short drives rather than few long ones: a network learns from the variety of worlds.
-DRIVES = tuple(DriveSpec(f"{number:02d}", 1000 + number, number % 4 == 2) for number in range(72))
-# The same worlds, and cars and people move through every one of them.
-DRIVES_WITH_MOVERS = tuple(drive._replace(with_movers=True) for drive in DRIVES)
+DRIVES = tuple(DriveSpec(f"{number:02d}", 1000 + number, number % 4 == 2) for number in range(136))
+# The first of these worlds, and cars and people move through every one of them.
+DRIVES_WITH_MOVERS = tuple(drive._replace(with_movers=True) for drive in DRIVES[:72])
 # The same streets and ways, other buildings; nothing moves, and the camera swings: turns that have
 # nothing to do with its way tell what its focal length is.
-DRIVES_HANDHELD = tuple(drive._replace(with_movers=False, handheld=True) for drive in DRIVES)
-TRAIN_DRIVES = tuple(drive.name for drive in DRIVES[:64])
-VALIDATION_DRIVES = tuple(drive.name for drive in DRIVES[64:67])
-TEST_DRIVES = tuple(drive.name for drive in DRIVES[67:])
+DRIVES_HANDHELD = tuple(drive._replace(with_movers=False, handheld=True)
+                        for drive in DRIVES[:72])
+VALIDATION_DRIVES = tuple(drive.name for drive in DRIVES[64:67])  # of each set
+TEST_DRIVES = tuple(drive.name for drive in DRIVES[67:72])
 
 
 def camera_intrinsics(size: Tuple[int, int]) -> np.ndarray:

@@ -53,7 +53,9 @@ def synthetic_run(system, learning_rate, movers=False):
     config.data.dataset = "synthetic_movers" if movers else "synthetic"
     config.data.validation_drives = VALIDATION_DRIVES
     config.data.test_drives = TEST_DRIVES
-    config.optimizer.decay_epochs = (7.2,)
+    # An epoch without movers is of twice as many worlds.
+    config.train.epochs, config.optimizer.decay_epochs = (
+        (8.8, (7.2,)) if movers else (6.6, (5.4,)))
     config.train.save_every = 360
     config.train.best_metric = "validation/abs_rel"
     return config
