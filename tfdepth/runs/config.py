@@ -124,7 +124,7 @@ def check_config(config):
          "0 or more, and 0 beside decay_epochs"),
         ("optimizer.decay_power", optimizer.decay_power > 0, "more than 0"),
         ("optimizer.decay_epochs", _ascending(optimizer.decay_epochs),
-         "ascending numbers of epochs, as (15,)"),
+         "ascending numbers of epochs, as (15,), or ()"),
     ]
     for name, fits, expected in rules:
         if not fits:
