@@ -102,6 +102,17 @@ def test_a_resize_to_the_same_size_changes_nothing():
     np.testing.assert_array_equal(resize(picture), picture)
 
 
+def test_nobody_waits_for_a_tuner(root):
+    """See `map_in_parallel`; the end of an iterator would take up to a minute, now and then."""
+    source = source_of(root)
+    paths = source.drives[0].image_paths
+    for batches in (pipeline.training_batches(source, 5, 1),
+                    pipeline.training_batches(source, 5, 1, slices=[(0, 2), (2, 5)]),
+                    pipeline.evaluation_batches(source, 4).batches,
+                    pipeline.frame_batches(paths, (16, 32), 2)):
+        assert batches.options().autotune.enabled is False
+
+
 def test_camera_follows_the_resize(root):
     source = source_of(root)
     batch = take(pipeline.evaluation_batches(source, 9), 1)[0]

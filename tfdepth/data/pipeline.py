@@ -23,7 +23,8 @@ from tfdepth.data.crops import training_size, training_window
 from tfdepth.data.drives import Drive
 from tfdepth.data.pictures import resize_image
 from tfdepth.data.sample_reading import (
-    all_paths, depth_files, depth_reader, file_reader, measured_reader, sample_reader)
+    all_paths, depth_files, depth_reader, file_reader, map_in_parallel, measured_reader,
+    sample_reader)
 from tfdepth.data.samples import SampleTable, select_samples
 from tfdepth.data.unreadable import readable
 from tfdepth.geometry.products import matmul
@@ -79,9 +80,7 @@ def training_batches(source, batch_size, seed, start=0, cache_megabytes=0, slice
         index = _shuffled(position, count, seed)
         return _augment(*read_sample(index), *read_depth(index), source.config, position, seed)
 
-    # A dataset that is known to be endless: workers need not ask each other whether it goes on.
-    samples = tf.data.Dataset.counter(start * per_batch, dtype=tf.int64).map(
-        sample, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    samples = map_in_parallel(sample, tf.data.Dataset.counter(start * per_batch, dtype=tf.int64))
     sizes = {end - begin for begin, end in slices}
     if len(sizes) == 1:
         return samples.batch(sizes.pop(), drop_remainder=True).prefetch(2 * len(slices))
@@ -95,9 +94,7 @@ def training_batches(source, batch_size, seed, start=0, cache_megabytes=0, slice
         parts = [tf.data.Dataset.from_tensors(part(batch, *ends)) for ends in slices]
         return functools.reduce(lambda before, after: before.concatenate(after), parts)
 
-    endless = tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY)
-    return (samples.batch(per_batch, drop_remainder=True).flat_map(split).apply(endless)
-            .prefetch(2 * len(slices)))
+    return samples.batch(per_batch, drop_remainder=True).flat_map(split).prefetch(2 * len(slices))
 
 
 def _augment(frames, intrinsics, stereo_from_target, camera, depth, frame_from_depth, config,
@@ -175,9 +172,8 @@ def evaluation_batches(source, batch_size, limit=0, with_depth=False, cache_mega
     chosen = np.arange(source.num_samples)
     if 0 < limit < len(chosen):
         chosen = np.linspace(0, len(chosen) - 1, limit).round().astype(np.int64)
-    batches = (tf.data.Dataset.from_tensor_slices(chosen)
-               .map(sample, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-               .batch(batch_size).prefetch(2))
+    batches = map_in_parallel(sample, tf.data.Dataset.from_tensor_slices(chosen)).batch(
+        batch_size).prefetch(2)
     return Readable(batches, all_paths(source), depth_files(source) if with_depth else ())
 
 
@@ -202,9 +198,7 @@ def frame_batches(paths, size, batch_size):
                                    expand_animations=False)
         return tf.cast(tf.ensure_shape(resize_image(image, size), [*size, 3]), tf.float32) / 255.0
 
-    return (tf.data.Dataset.range(len(paths))
-            .map(read, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-            .batch(batch_size).prefetch(2))
+    return map_in_parallel(read, tf.data.Dataset.range(len(paths))).batch(batch_size).prefetch(2)
 
 
 def images_of_files(paths):
@@ -216,8 +210,7 @@ def images_of_files(paths):
     read_files = file_reader(paths)
     decode = lambda index: tf.io.decode_image(read_files(index[tf.newaxis])[0], channels=3,
                                               expand_animations=False)
-    images = tf.data.Dataset.range(len(paths)).map(
-        decode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(2)
+    images = map_in_parallel(decode, tf.data.Dataset.range(len(paths))).prefetch(2)
     return (image.numpy() for image in readable(images, paths))
 
 

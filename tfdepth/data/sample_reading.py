@@ -103,9 +103,9 @@ def _frame_reader(source, cache_megabytes):
         owners = np.repeat(np.arange(len(source.drives)), np.diff(source.table.drive_starts))
         owners = np.tile(owners, len(paths) // len(owners))
         frames = tf.data.Dataset.from_tensor_slices((np.arange(len(paths))[:, np.newaxis], owners))
-        frames = frames.map(read, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        frames = map_in_parallel(read, frames).batch(len(paths))
         try:
-            in_memory = next(iter(frames.batch(len(paths))))[:, 0]         # [all frames, H, W, 3]
+            in_memory = next(iter(frames))[:, 0]                           # [all frames, H, W, 3]
         except tf.errors.OpError as error:
             raise unreadable(error, paths) from None
         return lambda rows, owner: tf.gather(in_memory, rows)
@@ -143,3 +143,13 @@ def _target_reader(source):
         return tf.cast(decode(data, parts[owner]), tf.float32) / divisors[owner]
 
     return read_target
+
+
+def map_in_parallel(function, dataset):
+    """The results of a graph function of the elements of a dataset, in order, by all cores."""
+    options = tf.data.Options()
+    # TensorFlow's tuner sleeps for as long as it has run, a minute at most. The end of an iterator
+    # wakes it, but in 2.15 it may miss that, and then whoever ends the iterator waits.
+    options.autotune.enabled = False
+    return dataset.map(function, num_parallel_calls=tf.data.AUTOTUNE,
+                       deterministic=True).with_options(options)

@@ -7,6 +7,7 @@ together, as reading statistics that differ between replicas, must be done by al
 """
 import contextlib
 import functools
+import itertools
 import json
 import os
 import re
@@ -124,13 +125,18 @@ def num_workers(strategy):
     return sum(len(jobs.get(job, ())) for job in JOBS) or 1
 
 
-def is_chief(strategy):
-    """Whether this worker writes the run folder; True where there is no other."""
+def _worker_index(strategy):
+    """This worker among them, the chief first."""
     resolver = strategy.cluster_resolver
     if num_workers(strategy) == 1:
-        return True
-    return resolver.task_id == 0 and (
-        resolver.task_type == "chief" or "chief" not in resolver.cluster_spec().jobs)
+        return 0
+    chiefs = resolver.cluster_spec().as_dict().get("chief", ())
+    return resolver.task_id + (resolver.task_type == "worker") * len(chiefs)
+
+
+def is_chief(strategy):
+    """Whether this worker writes the run folder; True where there is no other."""
+    return _worker_index(strategy) == 0
 
 
 def chiefs_number(strategy, number):
@@ -209,11 +215,20 @@ def distributed_batches(strategy, source, config, start):
     Raises: UserError: as `replica_slices`.
     """
     slices = replica_slices(config.batch_size, strategy.num_replicas_in_sync)
+    count = len(slices) // num_workers(strategy)
+    first = count * _worker_index(strategy)
+    batches = iter(training_batches(source, config.batch_size, config.seed, start,
+                                    config.cache_megabytes, slices[first:first + count]))
+    # TensorFlow's own distributed iterators tune themselves, see `map_in_parallel`.
+    return batches if count == 1 else (
+        _of_replicas(strategy, list(itertools.islice(batches, count))) for _ in itertools.count())
 
-    def batches(context):
-        count = len(slices) // context.num_input_pipelines
-        first = context.input_pipeline_id * count
-        return training_batches(source, config.batch_size, config.seed, start,
-                                config.cache_megabytes, slices[first:first + count])
 
-    return iter(strategy.distribute_datasets_from_function(batches))
+def _of_replicas(strategy, parts):
+    """What `strategy.run` gives to this worker's replicas: one of the structures each."""
+    def distributed(leaves):
+        return None if leaves[0] is None else strategy.experimental_distribute_values_from_function(
+            lambda context: leaves[context.replica_id_in_sync_group % len(leaves)])
+
+    return tf.nest.pack_sequence_as(
+        parts[0], [distributed(leaves) for leaves in zip(*map(tf.nest.flatten, parts))])

@@ -86,9 +86,9 @@ def _train(config, workdir, strategy, share, stack):
     begins = not list_steps(RunFolder(workdir).checkpoints)
     if (chief and begins and config.train.precision == "mixed_float16"
             and not tf.config.get_visible_devices("GPU")):
-        print("warning: --config.train.precision: mixed_float16 is for GPUs; CPUs compute it more "
-              "slowly than float32, and mixed_bfloat16 faster where they have AVX512-BF16",
-              file=sys.stderr)
+        print("warning: --config.train.precision: mixed_float16 is for GPUs; CPUs take up to a "
+              "hundred times as long as in float32. Those with AVX512-BF16 are fast in "
+              "mixed_bfloat16", file=sys.stderr)
     if begins and config.train.frozen and not (config.train.init_from or first_stage):
         print("warning: --config.train.frozen: variables keep random values, as "
               "--config.train.init_from names no run to start from", file=sys.stderr)
