@@ -93,6 +93,7 @@ def test_replicas_see_the_samples_of_one(root, two_replicas, four_replicas, repl
                     assert [len(piece) for piece in pieces] == [
                         end - begin for begin, end in replica_slices(batch_size, replicas)]
                     np.testing.assert_array_equal(np.concatenate(pieces), one)
+    assert not isinstance(parts, tf.distribute.DistributedIterator)  # which has a tuner of its own
 
 
 def test_a_worker_makes_its_own_slices_alone(root):

@@ -146,7 +146,11 @@ def _target_reader(source):
 
 
 def map_in_parallel(function, dataset):
-    """The results of a graph function of the elements of a dataset, in order, by all cores."""
+    """The results of a function of the elements of a dataset, in order, by all cores.
+
+    Args: function: of tensors, traced into a graph. dataset: tf.data.Dataset.
+    Returns: tf.data.Dataset, without TensorFlow's tuner, as is all that is made of it.
+    """
     options = tf.data.Options()
     # TensorFlow's tuner sleeps for as long as it has run, a minute at most. The end of an iterator
     # wakes it, but in 2.15 it may miss that, and then whoever ends the iterator waits.

@@ -96,11 +96,16 @@ def read_cluster(text):
         index = 0
         if len(addresses) > 1 or addresses and "task" in fields:  # which one alone may leave out
             kind, index = fields["task"]["type"], int(fields["task"]["index"])
-            index = range(len(jobs[kind]))[index] + (kind == "worker") * len(jobs.get("chief", []))
+            index = _place(jobs, kind, range(len(jobs[kind]))[index])
     except (ValueError, KeyError, TypeError, AttributeError, IndexError):
         raise UserError(f"TF_CONFIG: expected JSON as {TF_CONFIG}, with jobs chief and worker "
                         f"alone; found {text[:200]}") from None
     return Cluster(tuple(addresses), index) if len(addresses) > 1 else None
+
+
+def _place(jobs, kind, index):
+    """Of a task among all workers of {job: addresses}, the chief first."""
+    return index + (kind == "worker") * len(jobs.get("chief", ()))
 
 
 def _cluster_strategy(cluster, with_gpus):
@@ -126,12 +131,11 @@ def num_workers(strategy):
 
 
 def _worker_index(strategy):
-    """This worker among them, the chief first."""
+    """The number of this worker among them, as of `_place`."""
     resolver = strategy.cluster_resolver
     if num_workers(strategy) == 1:
         return 0
-    chiefs = resolver.cluster_spec().as_dict().get("chief", ())
-    return resolver.task_id + (resolver.task_type == "worker") * len(chiefs)
+    return _place(resolver.cluster_spec().as_dict(), resolver.task_type, resolver.task_id)
 
 
 def is_chief(strategy):
